@@ -1,0 +1,84 @@
+"""Record Keras training offline; replay it into Weights & Biases later, and prove it arrived.
+
+    import keras, wandbkeras
+
+    run = wandbkeras.init(project="digits", dir="runs", config={"lr": 1e-3})
+    model.fit(x, y, validation_data=(xv, yv), callbacks=[wandbkeras.WandbCallback()])
+    run.finish()
+
+Names are loaded on first use: importing the package loads none of keras, tensorflow, wandb and
+pyarrow, and recording with ``log`` loads none of the first three either.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from wandbkeras.callbacks import WandbCallback
+    from wandbkeras.data_types import Histogram
+    from wandbkeras.errors import WandbkerasError
+    from wandbkeras.recording.artifact import Artifact
+    from wandbkeras.recording.mappings import Config, Summary
+    from wandbkeras.recording.recorder import Run
+    from wandbkeras.recording.session import define_metric, finish, init, log, log_artifact
+    from wandbkeras.store.reader import Store, StoredRun
+
+    run: Run | None
+    config: Config
+    summary: Summary
+
+_HOMES = {
+    "Artifact": "recording.artifact",
+    "Histogram": "data_types",
+    "Run": "recording.recorder",
+    "Store": "store.reader",
+    "StoredRun": "store.reader",
+    "WandbCallback": "callbacks",
+    "WandbkerasError": "errors",
+    "define_metric": "recording.session",
+    "finish": "recording.session",
+    "init": "recording.session",
+    "log": "recording.session",
+    "log_artifact": "recording.session",
+}
+# Of the active run, so they are looked up each time.
+_OF_THE_RUN = ("config", "run", "summary")
+
+__all__ = [
+    "Artifact",
+    "Histogram",
+    "Run",
+    "Store",
+    "StoredRun",
+    "WandbCallback",
+    "WandbkerasError",
+    "config",
+    "define_metric",
+    "finish",
+    "init",
+    "log",
+    "log_artifact",
+    "run",
+    "summary",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _OF_THE_RUN:
+        session = importlib.import_module("wandbkeras.recording.session")
+        if name == "run":
+            return session.active_run()
+        return getattr(session.require_run(name), name)
+    if name in _HOMES:
+        value = getattr(importlib.import_module(f"wandbkeras.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'wandbkeras' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,74 @@
+"""The metrics of each epoch and, when asked for, of every N-th batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from wandbkeras.callbacks.part import Part, never_raises
+from wandbkeras.errors import UsageError
+
+
+class MetricsLogger(Part):
+    """Logs one row an epoch: ``epoch``, every metric in ``logs`` and ``learning_rate``.
+
+    Args:
+        log_batch_frequency: also log the training metrics every N batches. Batches are counted
+            across epochs, and truly: with ``steps_per_execution`` too.
+        batch_prefix: put before the names of batch metrics, to keep them apart from the epoch's;
+            by default they share their names, as in wandb.
+    """
+
+    def __init__(self, log_batch_frequency: int | None = None, batch_prefix: str = "") -> None:
+        super().__init__()
+        if log_batch_frequency is not None and (
+            not isinstance(log_batch_frequency, int) or log_batch_frequency < 1
+        ):
+            raise UsageError(
+                f"log_batch_frequency: received {log_batch_frequency!r}; expected a number of "
+                "batches from 1, or None"
+            )
+        self.log_batch_frequency = log_batch_frequency
+        self.batch_prefix = batch_prefix
+        self._batches_before_epoch = 0
+        self._batches_in_epoch = 0
+        if log_batch_frequency is not None:
+            # On the instance: a class that overrides the hook makes Keras wait for the device on
+            # every batch (JAX, Torch), also when nothing is logged.
+            self.on_train_batch_end = self._log_batch
+
+    @never_raises
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        self._batches_before_epoch += self._batches_in_epoch
+        self._batches_in_epoch = 0
+
+    @never_raises
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        row = {"epoch": epoch, **(logs or {})}
+        rate = learning_rate(self.model)
+        if rate is not None:
+            row.setdefault("learning_rate", rate)
+        self.run.log(row)
+
+    @never_raises
+    def _log_batch(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Log if batch 0, N, 2 N, … is among those done since the last call.
+
+        Keras passes the index of the last batch of an execution, which may have run several.
+        """
+        assert self.log_batch_frequency is not None
+        first = self._batches_before_epoch + self._batches_in_epoch
+        self._batches_in_epoch = batch + 1
+        last = self._batches_before_epoch + batch
+        if last // self.log_batch_frequency * self.log_batch_frequency >= first:
+            self.run.log({self.batch_prefix + key: value for key, value in (logs or {}).items()})
+
+
+def learning_rate(model: keras.Model) -> float | None:
+    """Return the optimizer's learning rate, a schedule's value at the current iteration."""
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is None:
+        return None
+    return float(keras.ops.convert_to_numpy(optimizer.learning_rate))

@@ -1,0 +1,59 @@
+"""What every part of the callback is: a Keras callback whose hooks never raise into training."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import keras
+
+from wandbkeras.recording.recorder import Run
+from wandbkeras.recording.session import active_run, init
+
+Hook = TypeVar("Hook", bound=Callable[..., None])
+
+
+class Part(keras.callbacks.Callback):  # type: ignore[misc]
+    """A callback that records into the active run, starting one if there is none.
+
+    ``failures`` counts the hooks that failed; the first is said on standard error, all are counted
+    in the run.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failures = 0
+
+    @property
+    def run(self) -> Run:
+        """The run to record into."""
+        return active_run() or init()
+
+    def report(self, hook: str, error: Exception) -> None:
+        """Say the first failure of this part and count each in the run; training goes on."""
+        self.failures += 1
+        name = type(self).__name__
+        if self.failures == 1:
+            print(  # noqa: T201
+                f"wandbkeras: {name}.{hook} failed, training goes on without what it records "
+                f"({type(error).__name__}: {error})",
+                file=sys.stderr,
+            )
+        run = active_run()
+        if run is not None and not run.is_finished:
+            run.record_failure(f"{name}.{hook}", f"{type(error).__name__}: {error}")
+
+
+def never_raises(hook: Hook) -> Hook:
+    """Guard a hook of a :class:`Part`: an error is reported, training goes on."""
+
+    @functools.wraps(hook)
+    def guarded(self: Part, *arguments: Any, **keywords: Any) -> None:
+        try:
+            hook(self, *arguments, **keywords)
+        except Exception as error:  # noqa: BLE001 - the callback's edge: training goes on
+            self.report(hook.__name__, error)
+
+    return guarded  # type: ignore[return-value]

@@ -1,0 +1,109 @@
+"""WandbCallback: the parts under one name, with the arguments of wandb's old callback."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+import keras
+
+from wandbkeras.callbacks.best import BestMetric
+from wandbkeras.callbacks.checkpoint import BestCheckpoint
+from wandbkeras.callbacks.metrics import MetricsLogger
+from wandbkeras.callbacks.part import Part
+from wandbkeras.errors import UsageError
+
+_ARGUMENTS = (
+    "monitor",
+    "verbose",
+    "mode",
+    "save_weights_only",
+    "save_model",
+    "log_batch_frequency",
+    "log_best_prefix",
+    "batch_prefix",
+)
+
+
+class WandbCallback(keras.callbacks.Callback):  # type: ignore[misc]
+    """Records a ``fit`` into the active run, starting one if there is none.
+
+    Names, defaults and keys are those of ``wandb.keras.WandbCallback``. No hook raises into
+    training: a part that fails says so once, and the others go on.
+
+    Args:
+        monitor: the metric that decides what is best.
+        verbose: with 1, say per epoch if the model improved, as Keras's ModelCheckpoint does.
+        mode: ``min``, ``max`` or ``auto``: see :class:`wandbkeras.callbacks.BestMetric`.
+        save_weights_only: save a ``.weights.h5`` file instead of the whole ``.keras`` model.
+        save_model: save the model of each best epoch as a version of the artifact ``model-<run>``.
+        log_batch_frequency: log the training metrics every N batches; None: only each epoch.
+        log_best_prefix: the summary keys are ``<prefix><monitor>`` and ``<prefix>epoch``; None
+            keeps them out, and nothing else.
+        batch_prefix: put before the names of batch metrics; by default they share the epoch's.
+
+    Raises:
+        UsageError: an argument is wrong or unknown.
+
+    >>> import wandbkeras
+    >>> wandbkeras.WandbCallback(monitr="val_loss")
+    Traceback (most recent call last):
+    wandbkeras.errors.UsageError: WandbCallback: unknown argument 'monitr'; did you mean 'monitor'?
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        verbose: int = 0,
+        mode: str = "auto",
+        save_weights_only: bool = False,
+        save_model: bool = True,
+        log_batch_frequency: int | None = None,
+        log_best_prefix: str | None = "best_",
+        batch_prefix: str = "",
+        **unknown: Any,
+    ) -> None:
+        super().__init__()
+        _refuse(unknown)
+        best = BestMetric(monitor, mode, log_best_prefix)
+        metrics = MetricsLogger(log_batch_frequency, batch_prefix)
+        # Metrics first: `best_…` of an epoch is set after the epoch's row, as in wandb.
+        self.parts: list[Part] = [metrics, best]
+        if save_model:
+            self.parts.append(BestCheckpoint(best, save_weights_only, verbose))
+        if log_batch_frequency is not None:
+            self.on_train_batch_end = metrics.on_train_batch_end
+
+    def set_params(self, params: Mapping[str, Any] | None) -> None:
+        super().set_params(params)
+        for part in self.parts:
+            part.set_params(params)
+
+    def set_model(self, model: keras.Model) -> None:
+        super().set_model(model)
+        for part in self.parts:
+            part.set_model(model)
+
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        for part in self.parts:
+            part.on_train_begin(logs)
+
+    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
+        for part in self.parts:
+            part.on_train_end(logs)
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        for part in self.parts:
+            part.on_epoch_begin(epoch, logs)
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        for part in self.parts:
+            part.on_epoch_end(epoch, logs)
+
+
+def _refuse(unknown: Mapping[str, Any]) -> None:
+    for name in unknown:
+        close = get_close_matches(name, _ARGUMENTS, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else f"; expected {', '.join(_ARGUMENTS)}"
+        raise UsageError(f"WandbCallback: unknown argument {name!r}{hint}")

@@ -1,0 +1,83 @@
+"""The errors a user can meet: one small tree, where a class owns its exit code and its wording.
+
+A message says what was received, what was expected and what to do. The exit codes are the
+command line's and are tabled in ``docs/scripting.md``.
+"""
+
+from __future__ import annotations
+
+
+class WandbkerasError(Exception):
+    """The root of every error that this package raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(WandbkerasError):
+    """An argument, a name or a setting is wrong."""
+
+    exit_code = 2
+
+
+class UnsupportedValueError(UsageError, TypeError):
+    """A value given to ``log``, ``config`` or ``summary`` can't be recorded."""
+
+
+class StoreError(WandbkerasError):
+    """The store or a run in it can't be used."""
+
+    exit_code = 3
+
+
+class NotFoundError(StoreError):
+    """There is no such directory, or there is no run in it."""
+
+
+class RunExistsError(StoreError):
+    """A run of this id is in the store already and ``resume`` does not allow to go on."""
+
+
+class DamagedError(StoreError):
+    """Bytes on disk are not what was written."""
+
+    exit_code = 4
+
+
+class NewerFormatError(StoreError):
+    """The run was written by a newer format version than this package reads."""
+
+    exit_code = 5
+
+
+class SyncError(WandbkerasError):
+    """A run could not be brought to its destination; it is safe to try again."""
+
+    exit_code = 6
+
+
+class NotVerifiedError(SyncError):
+    """Something was sent, and reading back did not find all of it."""
+
+
+class UnreachableError(SyncError):
+    """The server did not answer."""
+
+    exit_code = 7
+
+
+class CredentialsError(SyncError):
+    """There is no key for the server, or the server does not accept it."""
+
+    exit_code = 8
+
+
+class RefusedError(SyncError):
+    """The server refuses this destination or this data: trying again changes nothing."""
+
+    exit_code = 9
+
+
+class ConflictError(SyncError):
+    """The destination holds something else under this run id."""
+
+    exit_code = 10

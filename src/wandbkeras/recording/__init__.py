@@ -1,0 +1,1 @@
+"""Recording a run: ``init``, the Run and what hangs on it."""

@@ -1,0 +1,83 @@
+"""Artifacts as a user builds them: a name, a type and files, copied into the run when logged."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from wandbkeras.errors import UsageError
+from wandbkeras.recording.values import plain_config
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+_MAX_METADATA_KEYS = 100
+
+
+def artifact_name(text: str) -> str:
+    """Return ``text`` with what W&B refuses in an artifact's name replaced by ``-``.
+
+    >>> artifact_name("model-first try")
+    'model-first-try'
+    """
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", text)[:128]
+
+
+class Artifact:
+    """A set of files that becomes a version of the artifact ``name``, as ``wandb.Artifact``.
+
+    >>> Artifact("digits", type="dataset").files
+    {}
+    """
+
+    def __init__(
+        self,
+        name: str,
+        type: str,
+        description: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise UsageError(
+                f"artifact name {name!r}: W&B takes 1 to 128 letters, digits, '_', '-' and '.'"
+            )
+        if not isinstance(type, str) or not _NAME.fullmatch(type):
+            raise UsageError(
+                f"artifact type {type!r}: W&B takes 1 to 128 letters, digits, '_', '-' and '.'"
+            )
+        self.name = name
+        self.type = type
+        self.description = description
+        self.metadata = plain_config(metadata or {})
+        if len(self.metadata) > _MAX_METADATA_KEYS:
+            raise UsageError(
+                f"artifact {name!r}: received {len(self.metadata)} metadata keys; W&B takes "
+                f"{_MAX_METADATA_KEYS}"
+            )
+        self.files: dict[str, Path] = {}
+
+    def add_file(self, local_path: str | os.PathLike[str], name: str | None = None) -> None:
+        """Add a file, under ``name`` (default: its own); it is read when the artifact is logged."""
+        path = Path(local_path)
+        if not path.is_file():
+            raise UsageError(f"artifact {self.name!r}: {path} is not a file")
+        self._add(name or path.name, path)
+
+    def add_dir(self, local_path: str | os.PathLike[str], name: str | None = None) -> None:
+        """Add every file below a directory, its path relative to it (below ``name``)."""
+        root = Path(local_path)
+        if not root.is_dir():
+            raise UsageError(f"artifact {self.name!r}: {root} is not a directory")
+        for path in sorted(root.rglob("*")):
+            if path.is_file():
+                relative = path.relative_to(root).as_posix()
+                self._add(f"{name}/{relative}" if name else relative, path)
+
+    def _add(self, name: str, path: Path) -> None:
+        if not name or name.startswith("/") or "\\" in name or ".." in name.split("/"):
+            raise UsageError(
+                f"artifact {self.name!r}: {name!r} is not a relative path with forward slashes"
+            )
+        if self.files.setdefault(name, path) != path:
+            raise UsageError(f"artifact {self.name!r}: two files under the name {name!r}")

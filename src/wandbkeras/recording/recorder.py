@@ -1,0 +1,356 @@
+"""The Run: what a training script calls to record.
+
+The step semantics are wandb's: a row is one step; ``log`` without a step writes the current step
+and goes to the next; ``commit=False`` or an explicit step leaves the row open for more.
+"""
+
+from __future__ import annotations
+
+import operator
+import os
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from wandbkeras.errors import UnsupportedValueError, UsageError, WandbkerasError
+from wandbkeras.recording.artifact import Artifact, artifact_name
+from wandbkeras.recording.mappings import Config, Summary
+from wandbkeras.recording.values import RESERVED, checked_names, plain_row
+from wandbkeras.store.metrics import AGGREGATES, MetricDefinition
+from wandbkeras.store.schema import ArtifactVersion, RunInfo
+from wandbkeras.store.writer import RunWriter
+
+
+class Run:
+    """A run being recorded; made by :func:`wandbkeras.init`.
+
+    ``writer`` is None for a disabled run, which takes every call and records nothing.
+    """
+
+    def __init__(
+        self, info: RunInfo, writer: RunWriter | None, *, first_step: int = 0, runtime: float = 0.0
+    ) -> None:
+        self._info = info
+        self._writer = writer
+        self._step = first_step
+        self._finished = False
+        self._warned_steps = False
+        self._memory: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+        # Durations come from the monotonic clock: the wall clock may be set while training.
+        self._monotonic_start = time.monotonic() - runtime
+        self.config = Config(lambda: self._state(0), self._change("config"))
+        self.summary = Summary(lambda: self._state(1), self._change("summary"))
+
+    @property
+    def id(self) -> str:
+        return self._info.id
+
+    @property
+    def name(self) -> str:
+        """The display name; the id where none was given."""
+        return self._info.name or self._info.id
+
+    @property
+    def project(self) -> str | None:
+        return self._info.project
+
+    @property
+    def entity(self) -> str | None:
+        return self._info.entity
+
+    @property
+    def group(self) -> str | None:
+        return self._info.group
+
+    @property
+    def job_type(self) -> str | None:
+        return self._info.job_type
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        return self._info.tags
+
+    @property
+    def notes(self) -> str | None:
+        return self._info.notes
+
+    @property
+    def step(self) -> int:
+        """The step that the next ``log`` writes."""
+        return self._step
+
+    @property
+    def dir(self) -> str | None:
+        """The run directory, None for a disabled run."""
+        return str(self._writer.layout.root) if self._writer else None
+
+    @property
+    def disabled(self) -> bool:
+        return self._writer is None
+
+    @property
+    def is_finished(self) -> bool:
+        return self._finished
+
+    def log(
+        self, data: Mapping[str, Any], step: int | None = None, commit: bool | None = None
+    ) -> None:
+        """Record metrics of one step; when this returns they survive the process being killed.
+
+        Args:
+            data: names to numbers, strings, bools, None, arrays, histograms, or nested dicts of
+                those, whose names are joined by dots.
+            step: the step to write; one below the current step is not recorded, and said so.
+            commit: whether the row is complete. Default: True without ``step``, else False.
+
+        Raises:
+            UnsupportedValueError: a value can't be recorded; nothing of the row is.
+        """
+        if not isinstance(data, Mapping):
+            raise UnsupportedValueError(f"log: received {type(data).__name__}; expected a dict")
+        values = plain_row(data)
+        timestamp = time.time()
+        if not RESERVED.isdisjoint(values):
+            timestamp = _take_timestamp(values)
+        writer = self._writer
+        if writer is None:
+            self._advance(step, commit)
+            self._memory[1].update(values)
+            return
+        with writer.lock:
+            self._check_open()
+            complete = commit if commit is not None else step is None
+            if step is not None and not self._move_to(step, len(values)):
+                return
+            runtime = time.monotonic() - self._monotonic_start
+            if complete and writer.state.metrics:
+                row = {**writer.pending_row(), **values}
+                values |= writer.state.metrics.missing_step_metrics(row)
+            if values or (complete and writer.pending_row()):
+                writer.history(self._step, timestamp, runtime, values, complete=complete)
+            if complete:
+                self._step += 1
+
+    def define_metric(
+        self,
+        name: str,
+        step_metric: str | None = None,
+        step_sync: bool | None = None,
+        hidden: bool | None = None,
+        summary: str | None = None,
+        goal: str | None = None,
+        overwrite: bool | None = None,
+    ) -> None:
+        """Say how a metric is summarised and against what it is drawn, as in wandb.
+
+        Args:
+            name: the metric, or a prefix followed by ``*``.
+            step_metric: the metric of the x-axis.
+            step_sync: add the latest ``step_metric`` to rows that lack it; default: yes if one is
+                given.
+            hidden: keep it out of W&B's automatic plots.
+            summary: any of min, max, mean, first, last, none, separated by commas.
+            goal: ``minimize`` or ``maximize``.
+            overwrite: replace earlier definitions of the name instead of adding to them.
+        """
+        operators = tuple(part.strip().lower() for part in (summary or "").split(",") if part)
+        if not isinstance(name, str) or not name or "*" in name[:-1]:
+            raise UsageError(f"define_metric: received {name!r}; expected a name or a prefix and *")
+        if unknown := set(operators) - {*AGGREGATES, "none"}:
+            raise UsageError(
+                f"define_metric: received summary {sorted(unknown)}; expected any of "
+                f"{', '.join(AGGREGATES)}, none"
+            )
+        if goal not in (None, "minimize", "maximize"):
+            raise UsageError(
+                f"define_metric: received goal {goal!r}; expected minimize or maximize"
+            )
+        definition = MetricDefinition(
+            name=name,
+            step_metric=step_metric,
+            step_sync=bool(step_metric) if step_sync is None else step_sync,
+            hidden=bool(hidden),
+            summary=operators,
+            goal=goal,
+        )
+        if self._writer is not None:
+            self._check_open()
+            self._writer.event("metric", {**definition.to_body(), "overwrite": bool(overwrite)})
+
+    def log_artifact(
+        self,
+        artifact_or_path: Artifact | str | os.PathLike[str],
+        name: str | None = None,
+        type: str | None = None,
+        aliases: Iterable[str] | None = None,
+    ) -> Artifact:
+        """Record a version of an artifact: its files are copied into the run and hashed.
+
+        Args:
+            artifact_or_path: an :class:`wandbkeras.Artifact`, a file or a directory.
+            name: for a path: the artifact's name; default ``run-<id>-<file name>``.
+            type: for a path: the artifact's type; default ``unspecified``.
+            aliases: names of this version beside ``latest``.
+        """
+        artifact = self._artifact_of(artifact_or_path, name, type)
+        names = dict.fromkeys(("latest", *checked_names(aliases, "aliases")))
+        if self._writer is not None:
+            self._check_open()
+            files = {path: self._writer.add_file(file) for path, file in artifact.files.items()}
+            self._writer.artifact(
+                ArtifactVersion(
+                    name=artifact.name,
+                    type=artifact.type,
+                    aliases=tuple(names),
+                    description=artifact.description,
+                    metadata=artifact.metadata,
+                    files=files,
+                )
+            )
+        return artifact
+
+    def finish(self, exit_code: int | None = None) -> None:
+        """End the run with ``exit_code`` (0 if none is given); calling it again does nothing."""
+        if self._finished:
+            return
+        self._finished = True
+        if self._writer is not None:
+            runtime = time.monotonic() - self._monotonic_start
+            self._writer.close(int(exit_code or 0), runtime)
+
+    def sync(self) -> None:
+        """Return when everything logged so far survives a power cut (else within a second)."""
+        if self._writer is not None:
+            self._writer.sync()
+
+    def record_failure(self, where: str, reason: str) -> None:
+        """Count in the run that a part of the recorder failed."""
+        if self._writer is not None:
+            self._writer.event("failure", {"where": where, "reason": reason})
+
+    def detach(self) -> None:
+        """Record nothing more in this process, a forked one: the run is its parent's."""
+        self._writer = None
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.finish(exit_code_of(error))
+
+    def __repr__(self) -> str:
+        return f"<wandbkeras run {self.id} in {self.dir or 'memory (disabled)'}>"
+
+    def _state(self, which: int) -> dict[str, Any]:
+        if self._writer is None:
+            return self._memory[which]
+        state = self._writer.state
+        return state.summary if which else state.config
+
+    def _change(self, kind: str) -> Any:
+        def change(update: dict[str, Any], remove: list[str]) -> None:
+            if self._writer is None:
+                target = self._state(kind == "summary")
+                target.update(update)
+                for key in remove:
+                    target.pop(key, None)
+            else:
+                self._check_open()
+                self._writer.event(kind, {"update": update, "remove": remove})
+
+        return change
+
+    def _move_to(self, step: int, lost: int) -> bool:
+        """Make ``step`` the current one; False, counting what is lost, if it lies behind."""
+        step = _checked_step(step)
+        if step >= self._step:
+            self._step = step
+            return True
+        if lost and self._writer is not None:
+            self._writer.event("dropped", {"count": 1, "reason": "the step goes back"})
+        if not self._warned_steps:
+            self._warned_steps = True
+            print(  # noqa: T201
+                f"wandbkeras: log: received step {step}, the run is at step {self._step}: steps "
+                "must not go back, such rows are not recorded (each is counted; this is said once)",
+                file=sys.stderr,
+            )
+        return False
+
+    def _advance(self, step: int | None, commit: bool | None) -> None:
+        """Move the step of a disabled run as a recorded one's would."""
+        if step is not None:
+            self._step = max(self._step, _checked_step(step))
+        if commit if commit is not None else step is None:
+            self._step += 1
+
+    def _artifact_of(
+        self, given: Artifact | str | os.PathLike[str], name: str | None, kind: str | None
+    ) -> Artifact:
+        if isinstance(given, Artifact):
+            return given
+        if not isinstance(given, (str, os.PathLike)):
+            raise UsageError(
+                f"log_artifact: received {given!r:.80}; expected a wandbkeras.Artifact or a path"
+            )
+        path = Path(given)
+        artifact = Artifact(
+            name or artifact_name(f"run-{self.id}-{path.name}"), kind or "unspecified"
+        )
+        if path.is_dir():
+            artifact.add_dir(path)
+        else:
+            artifact.add_file(path)
+        return artifact
+
+    def _check_open(self) -> None:
+        if self._finished:
+            raise WandbkerasError(
+                f"run {self.id} is finished: call wandbkeras.init() for a new one"
+            )
+
+
+def exit_code_of(error: BaseException | None) -> int:
+    """Return the exit code with which Python ends on ``error``.
+
+    >>> exit_code_of(SystemExit(3)), exit_code_of(ValueError()), exit_code_of(None)
+    (3, 1, 0)
+    """
+    if error is None:
+        return 0
+    if isinstance(error, SystemExit):
+        code = error.code
+        return code if isinstance(code, int) else int(code is not None)
+    return 130 if isinstance(error, KeyboardInterrupt) else 1
+
+
+def _checked_step(step: Any) -> int:
+    try:
+        number = operator.index(step)
+    except TypeError:
+        raise UsageError(f"log: received step {step!r}; expected an integer") from None
+    if not 0 <= number < 2**63:
+        raise UsageError(f"log: received step {number}; expected 0 to 2**63 - 1")
+    return number
+
+
+def _take_timestamp(values: dict[str, Any]) -> float:
+    """Take the user's own ``_timestamp`` out of a row; refuse the other reserved names."""
+    if taken := sorted(RESERVED & values.keys() - {"_timestamp"}):
+        raise UnsupportedValueError(
+            f"log: {taken[0]!r} is a name that the store uses: choose another"
+        )
+    timestamp = values.pop("_timestamp")
+    if not isinstance(timestamp, (int, float)) or isinstance(timestamp, bool):
+        raise UnsupportedValueError(
+            f"log: received _timestamp {timestamp!r}; expected seconds since the epoch"
+        )
+    return float(timestamp)

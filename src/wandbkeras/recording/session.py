@@ -1,0 +1,207 @@
+"""``init`` and the active run of this process: what ``wandbkeras.log`` and friends act on."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import os
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from wandbkeras.errors import NotFoundError, RunExistsError, UsageError, WandbkerasError
+from wandbkeras.recording.exits import ExitCode
+from wandbkeras.recording.recorder import Run
+from wandbkeras.recording.settings import Settings, resolve
+from wandbkeras.recording.values import plain_config
+from wandbkeras.store import document
+from wandbkeras.store.disk import Disk, make_directories
+from wandbkeras.store.layout import Layout, run_directory_name
+from wandbkeras.store.process import describe_process
+from wandbkeras.store.writer import RunWriter
+
+if TYPE_CHECKING:
+    from wandbkeras.store.reader import StoredRun
+
+_active: Run | None = None
+_exit_code = ExitCode()
+
+
+def init(
+    project: str | None = None,
+    entity: str | None = None,
+    dir: str | os.PathLike[str] | None = None,
+    id: str | None = None,
+    name: str | None = None,
+    group: str | None = None,
+    job_type: str | None = None,
+    tags: Iterable[str] | None = None,
+    notes: str | None = None,
+    config: Mapping[str, Any] | Any | None = None,
+    resume: str | bool | None = None,
+    mode: str | None = None,
+) -> Run:
+    """Start a run and make it the active one; no network, account or key is needed.
+
+    The arguments mean what they mean to ``wandb.init``; what is not given is taken from
+    ``WANDB_PROJECT``, ``WANDB_ENTITY``, ``WANDB_DIR``, ``WANDB_RUN_ID``, ``WANDB_NAME``,
+    ``WANDB_RUN_GROUP``, ``WANDB_JOB_TYPE``, ``WANDB_TAGS``, ``WANDB_NOTES`` and ``WANDB_RESUME``.
+
+    Args:
+        dir: the store, a directory in which each run has its own; default ``runs``.
+        config: the hyperparameters, a dict or an argparse.Namespace.
+        resume: ``allow``, ``must``, ``never`` or ``auto``: whether a run of this id that is in the
+            store already goes on. It is never overwritten.
+        mode: ``offline`` (default: record into the store) or ``disabled`` (record nothing).
+
+    Raises:
+        UsageError: an argument is wrong, or W&B would refuse it.
+        RunExistsError: the id is taken and ``resume`` does not allow to go on.
+
+    >>> import tempfile, wandbkeras
+    >>> with tempfile.TemporaryDirectory() as store:
+    ...     run = wandbkeras.init(project="digits", dir=store, config={"lr": 1e-3})
+    ...     run.log({"loss": 0.5})
+    ...     run.finish()
+    ...     wandbkeras.Store(store).run(run.id).summary["loss"]
+    0.5
+    """
+    global _active
+    if (active := active_run()) is not None:
+        _say(f"run {active.id} is active already: init() returns it; call finish() for a new one")
+        return active
+    settings = resolve(
+        created=time.time(),
+        project=project,
+        entity=entity,
+        directory=dir,
+        id=id,
+        name=name,
+        group=group,
+        job_type=job_type,
+        tags=tags,
+        notes=notes,
+        resume=resume,
+        mode=mode,
+    )
+    plain = plain_config(config or {})
+    _watch_exit()
+    run = Run(settings.info, None) if settings.mode == "disabled" else _start(settings)
+    run.config.update(plain, allow_val_change=True)
+    run.sync()  # who the run is survives even a power cut before the first batch
+    _active = run
+    return run
+
+
+def active_run() -> Run | None:
+    """Return the run that ``init`` made, None before it and after ``finish``."""
+    global _active
+    if _active is not None and _active.is_finished:
+        _active = None
+    return _active
+
+
+def require_run(function: str) -> Run:
+    run = active_run()
+    if run is None:
+        raise WandbkerasError(f"call wandbkeras.init() before wandbkeras.{function}")
+    return run
+
+
+def log(data: Mapping[str, Any], step: int | None = None, commit: bool | None = None) -> None:
+    """Call :meth:`Run.log` of the active run."""
+    require_run("log()").log(data, step=step, commit=commit)
+
+
+def finish(exit_code: int | None = None) -> None:
+    """Finish the active run, if there is one."""
+    run = active_run()
+    if run is not None:
+        run.finish(exit_code)
+
+
+def define_metric(name: str, *arguments: Any, **keywords: Any) -> None:
+    """Call :meth:`Run.define_metric` of the active run."""
+    require_run("define_metric()").define_metric(name, *arguments, **keywords)
+
+
+def log_artifact(*arguments: Any, **keywords: Any) -> Any:
+    """Call :meth:`Run.log_artifact` of the active run."""
+    return require_run("log_artifact()").log_artifact(*arguments, **keywords)
+
+
+def _start(settings: Settings) -> Run:
+    """Open the run's directory, new or resumed, and begin an attempt in it."""
+    try:
+        make_directories(Disk(), settings.directory)
+        existing = _find(settings) if settings.id_given else None
+        if existing is not None:
+            return _resume(existing)
+        root = settings.directory / run_directory_name(settings.info.id, settings.info.created)
+        root.mkdir()
+        layout = Layout(root.resolve())
+        document.write(Disk(), layout.info, settings.info.to_document())
+        writer = RunWriter(layout, {**describe_process(), "from_step": 0})
+    except OSError as error:
+        raise UsageError(
+            f"dir {str(settings.directory)!r}: no run can be written there ({error}): expected a "
+            "directory that can be written to"
+        ) from error
+    return Run(settings.info, writer)
+
+
+def _find(settings: Settings) -> StoredRun | None:
+    """Return the run of this id in the store, if ``resume`` allows to go on with it."""
+    # Reading needs pyarrow, which takes longer to import than all the rest.
+    from wandbkeras.store.reader import Store
+
+    run_id = settings.info.id
+    try:
+        existing = Store(settings.directory).run(run_id)
+    except NotFoundError:
+        if settings.resume == "must":
+            raise RunExistsError(
+                f'run {run_id!r}: resume="must", but it is not in {settings.directory}'
+            ) from None
+        return None
+    if settings.resume in (None, "never"):
+        raise RunExistsError(
+            f'run {run_id!r} is in {settings.directory} already: pass resume="allow" to go on with '
+            "it, or another id"
+        )
+    return existing
+
+
+def _resume(existing: StoredRun) -> Run:
+    state = existing.folded
+    first_step = 0 if state.last_step is None else state.last_step + 1
+    writer = RunWriter(existing.layout, {**describe_process(), "from_step": first_step})
+    run = Run(existing.info, writer, first_step=first_step, runtime=state.runtime)
+    writer.event("config", {"update": state.config, "remove": []})
+    writer.event("summary", {"update": state.summary, "remove": []})
+    return run
+
+
+def _finish_at_exit() -> None:
+    finish(_exit_code.value)
+
+
+def _forget_in_child() -> None:
+    """A forked child shares the journal's descriptor with its parent: it must not write to it."""
+    global _active
+    if _active is not None:
+        _active.detach()
+        _active = None
+
+
+def _say(text: str) -> None:
+    print(f"wandbkeras: {text}", file=sys.stderr)  # noqa: T201
+
+
+@functools.cache
+def _watch_exit() -> None:
+    """Finish the active run when the process ends; once a process."""
+    _exit_code.install()
+    atexit.register(_finish_at_exit)
+    os.register_at_fork(after_in_child=_forget_in_child)

@@ -1,0 +1,293 @@
+"""Rows to Arrow columns and back, without losing a value.
+
+A metric becomes one column of the narrowest type that holds every value logged under it: bool,
+int64, uint64, double or string. Values that no such type holds together (a number and a string, an
+int beyond 2**53 and a float, a list) become JSON text, and the field says so in its metadata.
+A null in a column is a metric that was not logged at that step; a ``None`` that was logged is named
+in the row's ``_null`` list.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from wandbkeras.store.schema import HISTOGRAM, Row
+from wandbkeras.store.state import Event
+
+ENCODING = b"wandbkeras.encoding"
+JSON_FIELD = {ENCODING: b"json"}
+INDEX = {
+    "_step": pa.int64(),
+    "_timestamp": pa.float64(),
+    "_runtime": pa.float64(),
+    "_attempt": pa.int32(),
+}
+NULLS = "_null"
+_EXACT_IN_DOUBLE = 2**53
+_INT64 = range(-(2**63), 2**63)
+_TYPES = {
+    "null": pa.null(),
+    "bool": pa.bool_(),
+    "int": pa.int64(),
+    "uint": pa.uint64(),
+    "float": pa.float64(),
+    "string": pa.string(),
+    "json": pa.string(),
+}
+
+
+def is_histogram(value: Any) -> bool:
+    return isinstance(value, dict) and value.get("_type") == HISTOGRAM
+
+
+def history_table(rows: Sequence[Row]) -> pa.Table:
+    """Return one row a step: the index columns, then a column a metric in order of appearance."""
+    logged: dict[str, tuple[list[int], list[Any]]] = {}
+    nulls: dict[int, list[str]] = {}
+    for index, row in enumerate(rows):
+        for key, value in row.values.items():
+            if value is None:
+                nulls.setdefault(index, []).append(key)
+                logged.setdefault(key, ([], []))
+            elif not is_histogram(value):
+                indices, values = logged.setdefault(key, ([], []))
+                indices.append(index)
+                values.append(value)
+    columns: dict[str, pa.Array] = {
+        "_step": pa.array([row.step for row in rows], pa.int64()),
+        "_timestamp": pa.array([row.timestamp for row in rows], pa.float64()),
+        "_runtime": pa.array([row.runtime for row in rows], pa.float64()),
+        "_attempt": pa.array([row.attempt for row in rows], pa.int32()),
+    }
+    fields = [pa.field(name, kind, nullable=False) for name, kind in INDEX.items()]
+    if nulls:
+        fields.append(pa.field(NULLS, pa.list_(pa.string())))
+        columns[NULLS] = pa.array([nulls.get(i) for i in range(len(rows))], fields[-1].type)
+    for key, (indices, values) in logged.items():
+        kind = _span_of_values(values).kind
+        fields.append(_field(key, kind))
+        columns[key] = _spread(_array(values, kind), indices, len(rows))
+    return pa.Table.from_arrays(list(columns.values()), schema=pa.schema(fields))
+
+
+# What a histogram of raw values knows beside its bins; a ready-made one doesn't.
+HISTOGRAM_COUNTS = ("count", "nan", "posinf", "neginf", "zero")
+HISTOGRAM_MOMENTS = ("min", "max", "mean", "std")
+HISTOGRAM_SCHEMA = pa.schema(
+    [
+        *(pa.field(name, kind, nullable=False) for name, kind in INDEX.items()),
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("values", pa.list_(pa.float64()), nullable=False),
+        pa.field("bins", pa.list_(pa.float64()), nullable=False),
+        *(pa.field(name, pa.int64()) for name in HISTOGRAM_COUNTS),
+        *(pa.field(name, pa.float64()) for name in HISTOGRAM_MOMENTS),
+    ]
+)
+
+
+def histogram_table(rows: Iterable[Row]) -> pa.Table:
+    """Return one row a histogram: counts in ``values``, edges in ``bins``."""
+    records = [
+        {
+            "_step": row.step,
+            "_timestamp": row.timestamp,
+            "_runtime": row.runtime,
+            "_attempt": row.attempt,
+            "key": key,
+            "values": value["values"],
+            "bins": value["bins"],
+            **value.get("stats", {}),
+        }
+        for row in rows
+        for key, value in row.values.items()
+        if is_histogram(value)
+    ]
+    return pa.Table.from_pylist(records, schema=HISTOGRAM_SCHEMA)
+
+
+EVENT_SCHEMA = pa.schema(
+    [
+        pa.field("_timestamp", pa.float64(), nullable=False),
+        pa.field("_attempt", pa.int32(), nullable=False),
+        pa.field("type", pa.string(), nullable=False),
+        pa.field("body", pa.string(), nullable=False, metadata=JSON_FIELD),
+    ]
+)
+
+
+def event_table(events: Iterable[Event], attempt: int) -> pa.Table:
+    """Return one row an event, its body as JSON text."""
+    records = [
+        {
+            "_timestamp": event.timestamp,
+            "_attempt": attempt,
+            "type": event.type,
+            "body": json.dumps(event.body, ensure_ascii=False),
+        }
+        for event in events
+    ]
+    return pa.Table.from_pylist(records, schema=EVENT_SCHEMA)
+
+
+def unified_schema(tables: Sequence[pa.Table]) -> pa.Schema:
+    """Return the schema that holds every value of the history tables exactly."""
+    spans: dict[str, _Span] = {}
+    for table in tables:
+        for field in table.schema:
+            if field.name not in INDEX and field.name != NULLS:
+                span = _span_of_column(field, table[field.name])
+                spans[field.name] = spans.get(field.name, _Span("null")).joined(span)
+    index = [pa.field(name, kind, nullable=False) for name, kind in INDEX.items()]
+    has_nulls = any(NULLS in table.column_names for table in tables)
+    nulls = [pa.field(NULLS, pa.list_(pa.string()))] if has_nulls else []
+    return pa.schema([*index, *nulls, *(_field(name, s.kind) for name, s in spans.items())])
+
+
+def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return ``table`` with the columns of ``schema``; what it lacks is null."""
+    arrays = []
+    for field in schema:
+        if field.name not in table.column_names:
+            arrays.append(pa.nulls(len(table), field.type))
+            continue
+        column, given = table[field.name], table.schema.field(field.name)
+        if _is_json(field) and not _is_json(given):
+            texts = [None if v is None else json.dumps(v) for v in column.to_pylist()]
+            arrays.append(pa.array(texts, pa.string()))
+        else:
+            arrays.append(column.cast(field.type))
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def concatenate(tables: Sequence[pa.Table]) -> pa.Table:
+    """Return history tables as one, its column types wide enough for all of them."""
+    schema = unified_schema(tables)
+    return pa.concat_tables([conform(table, schema) for table in tables])
+
+
+def read_rows(history: pa.Table, histograms: pa.Table | None = None) -> Iterator[Row]:
+    """Yield the rows of a history table, each with its histograms."""
+    by_row = _histograms_by_row(histograms)
+    names = [name for name in history.column_names if name not in INDEX and name != NULLS]
+    json_names = [name for name in names if _is_json(history.schema.field(name))]
+    for batch in history.to_batches(max_chunksize=10_000):
+        columns = [batch.column(name).to_pylist() for name in names]
+        nulls = batch.column(NULLS).to_pylist() if NULLS in history.column_names else None
+        index = zip(*(batch.column(name).to_pylist() for name in INDEX), strict=True)
+        for i, (step, timestamp, runtime, attempt) in enumerate(index):
+            values = {
+                name: column[i]
+                for name, column in zip(names, columns, strict=True)
+                if column[i] is not None
+            }
+            for name in json_names:
+                if name in values:
+                    values[name] = json.loads(values[name])
+            if nulls is not None and nulls[i]:
+                values.update(dict.fromkeys(nulls[i]))
+            values.update(by_row.get((attempt, step), {}))
+            yield Row(step, timestamp, runtime, values, attempt)
+
+
+def _histograms_by_row(table: pa.Table | None) -> dict[tuple[int, int], dict[str, Any]]:
+    found: dict[tuple[int, int], dict[str, Any]] = {}
+    for record in table.to_pylist() if table is not None else ():
+        value = {
+            "_type": HISTOGRAM,
+            "values": [int(v) if v.is_integer() else v for v in record["values"]],
+            "bins": record["bins"],
+        }
+        stats = {name: record[name] for name in (*HISTOGRAM_COUNTS, *HISTOGRAM_MOMENTS)}
+        if record["count"] is not None:
+            value["stats"] = {name: stat for name, stat in stats.items() if stat is not None}
+        found.setdefault((record["_attempt"], record["_step"]), {})[record["key"]] = value
+    return found
+
+
+@dataclass(frozen=True)
+class _Span:
+    """The kind of a column and, of integers, the range: what decides if kinds can be joined."""
+
+    kind: str
+    low: int = 0
+    high: int = 0
+
+    def joined(self, other: _Span) -> _Span:
+        """Return the narrowest span that holds the values of both exactly."""
+        if "null" in (self.kind, other.kind) or (self.kind == other.kind and self.kind != "int"):
+            wider = other if self.kind == "null" else self
+            return _Span(wider.kind, min(self.low, other.low), max(self.high, other.high))
+        kinds, low, high = (
+            {self.kind, other.kind},
+            min(self.low, other.low),
+            max(self.high, other.high),
+        )
+        if kinds <= {"int", "uint"}:
+            return _Span(_kind_of_range(low, high), low, high)
+        if kinds <= {"int", "uint", "float"} and max(-low, high) <= _EXACT_IN_DOUBLE:
+            return _Span("float", low, high)
+        return _Span("json")
+
+
+def _kind_of_range(low: int, high: int) -> str:
+    if low in _INT64 and high in _INT64:
+        return "int"
+    return "uint" if low >= 0 else "json"
+
+
+def _span_of_values(values: Sequence[Any]) -> _Span:
+    types = set(map(type, values))
+    kinds = [_span_of_type(kind, values) for kind in types]
+    return functools.reduce(_Span.joined, kinds, _Span("null"))
+
+
+def _span_of_type(kind: type, values: Sequence[Any]) -> _Span:
+    if kind is int:
+        integers = [value for value in values if type(value) is int]
+        low, high = min(integers), max(integers)
+        return _Span(_kind_of_range(low, high), low, high)
+    return _Span({float: "float", bool: "bool", str: "string"}.get(kind, "json"))
+
+
+def _span_of_column(field: pa.Field, column: pa.ChunkedArray) -> _Span:
+    if _is_json(field):
+        return _Span("json")
+    kind = next(name for name, arrow in _TYPES.items() if field.type == arrow)
+    if kind not in ("int", "uint"):
+        return _Span(kind)
+    bounds = pc.min_max(column)
+    return _Span(kind, bounds["min"].as_py() or 0, bounds["max"].as_py() or 0)
+
+
+def _array(values: Sequence[Any], kind: str) -> pa.Array:
+    if kind == "json":
+        return pa.array([json.dumps(value, ensure_ascii=False) for value in values], pa.string())
+    return pa.array(values, _TYPES[kind])
+
+
+def _spread(array: pa.Array, indices: Sequence[int], length: int) -> pa.Array:
+    """Return an array of ``length`` with the elements of ``array`` at ``indices``, null elsewhere."""
+    if len(array) == length:
+        return array
+    if not len(array):
+        return pa.nulls(length, array.type)
+    positions = np.full(length, -1, np.int64)
+    positions[np.asarray(indices, np.int64)] = np.arange(len(array))
+    return array.take(pa.array(positions, mask=positions < 0))
+
+
+def _field(name: str, kind: str) -> pa.Field:
+    return pa.field(name, _TYPES[kind], metadata=JSON_FIELD if kind == "json" else None)
+
+
+def _is_json(field: pa.Field) -> bool:
+    metadata: Mapping[bytes, bytes] = field.metadata or {}
+    return metadata.get(ENCODING) == b"json"

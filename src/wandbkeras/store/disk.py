@@ -1,0 +1,88 @@
+"""The one seam through which the store changes the disk.
+
+Every durable step (a write, a sync, a rename, a directory made, a file removed) is one method,
+so that a test can record the steps, fail one of them, or kill the process at it.
+
+What this does not promise: a file system that acknowledges a sync and loses it anyway loses it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+class Disk:
+    """The real disk."""
+
+    def create(self, path: Path) -> int:
+        """Make a new file for appending and return its descriptor; FileExistsError if it is there."""
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
+        return os.open(path, flags, 0o644)
+
+    def write(self, fd: int, data: bytes | memoryview) -> int:
+        """Append what fits and return the number of bytes taken, as ``os.write`` does."""
+        return os.write(fd, data)
+
+    def cut(self, fd: int, size: int) -> None:
+        """Cut the file to ``size`` bytes."""
+        os.ftruncate(fd, size)
+
+    def sync(self, fd: int) -> None:
+        """Return when the file's bytes survive a power cut."""
+        # macOS has no fdatasync.
+        getattr(os, "fdatasync", os.fsync)(fd)
+
+    def close(self, fd: int) -> None:
+        os.close(fd)
+
+    def sync_directory(self, path: Path) -> None:
+        """Return when the directory's entries survive a power cut."""
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def make_directory(self, path: Path) -> None:
+        """Make one directory; FileExistsError if it is there."""
+        path.mkdir()
+
+    def replace(self, source: Path, target: Path) -> None:
+        """Rename atomically over whatever ``target`` was."""
+        source.replace(target)
+
+    def remove(self, path: Path) -> None:
+        path.unlink()
+
+
+def write_all(disk: Disk, fd: int, data: bytes) -> None:
+    """Append all of ``data``; OSError when the disk takes no more."""
+    view = memoryview(data)
+    while view:
+        view = view[disk.write(fd, view) :]
+
+
+def write_file(disk: Disk, path: Path, data: bytes) -> None:
+    """Put ``data`` at ``path``: after a crash there is the old file or the new one, never half."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    fd = disk.create(temporary)
+    try:
+        write_all(disk, fd, data)
+        disk.sync(fd)
+    finally:
+        disk.close(fd)
+    disk.replace(temporary, path)
+    disk.sync_directory(path.parent)
+
+
+def make_directories(disk: Disk, path: Path) -> None:
+    """Make ``path`` and what is missing above it, each one durable."""
+    if path.is_dir():
+        return
+    make_directories(disk, path.parent)
+    try:
+        disk.make_directory(path)
+    except FileExistsError:
+        return
+    disk.sync_directory(path.parent)

@@ -1,0 +1,54 @@
+"""Which process writes an attempt, and whether it still lives."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+# A writer says that it lives every 15 s; one that has not for this long is taken for dead.
+STALE_SECONDS = 90.0
+
+
+def describe_process() -> dict[str, Any]:
+    """Return what identifies this process on its host, for the attempt's first record."""
+    pid = os.getpid()
+    return {
+        "host": platform.node(),
+        "boot": _boot_id(),
+        "pid": pid,
+        "started": _start_ticks(pid),
+        "program": sys.argv[0] if sys.argv else "",
+        "python": platform.python_version(),
+    }
+
+
+def is_alive(process: dict[str, Any], last_seen: float, now: float) -> bool:
+    """Whether the writer lives: its process on this boot of this host, else a fresh heartbeat."""
+    here = process.get("host") == platform.node() and process.get("boot") == _boot_id()
+    if here and process.get("started") is not None:
+        return _start_ticks(int(process["pid"])) == process["started"]
+    return now - last_seen < STALE_SECONDS
+
+
+def _boot_id() -> str | None:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
+
+
+def _start_ticks(pid: int) -> int | None:
+    """Return when the process started, in clock ticks since boot; None if there is none.
+
+    A pid alone is not enough: it is used again after its process has ended.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    # The name in parentheses may hold anything, so count from the last one: state is field 3.
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else int(fields[19])

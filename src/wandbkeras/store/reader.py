@@ -1,0 +1,245 @@
+"""Reading runs: sealed parts and live journals as one, whatever state the writer is in.
+
+Nothing here changes a byte of the run, so a read-only mount or a copy does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from wandbkeras.errors import DamagedError, NotFoundError
+from wandbkeras.store import columns
+from wandbkeras.store.layout import Layout
+from wandbkeras.store.parquet import read_part
+from wandbkeras.store.process import is_alive
+from wandbkeras.store.schema import ArtifactVersion, Row, RunInfo, read_artifact, read_info
+from wandbkeras.store.seal import Manifest, Segment, read_manifest, read_segments
+from wandbkeras.store.state import RunState
+
+State = Literal["running", "finished", "failed", "crashed"]
+
+
+@dataclass(frozen=True)
+class AttemptView:
+    """One attempt as found: what is sealed, what is still in its journal, what they add up to."""
+
+    number: int
+    manifest: Manifest
+    tail: Segment
+    state: RunState
+
+
+class StoredRun:
+    """One run of a store, as it was when it was opened.
+
+    Opening reads ``run.json``, the manifests and what is not sealed yet; the sealed history is read
+    when it is asked for.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.layout = Layout(self.path)
+        if not self.layout.info.is_file():
+            raise NotFoundError(
+                f"{self.path}: not a run (no run.json): expected a directory that wandbkeras.init "
+                "made"
+            )
+        self.info: RunInfo = read_info(self.layout.info)
+
+    @cached_property
+    def attempts(self) -> list[AttemptView]:
+        """The attempts that wrote at least one record, in order."""
+        views = []
+        for number in self.layout.attempt_numbers():
+            for writer in self.layout.writer_numbers(number):
+                views.append(self._read_attempt(number, writer))
+        return views
+
+    def _read_attempt(self, number: int, writer: int) -> AttemptView:
+        """Read manifest and journal, again if the writer sealed in between."""
+        while True:
+            manifest = read_manifest(self.layout, number, writer)
+            state = manifest.state
+            tail = read_segments(self.layout, number, writer, manifest.segments, state)
+            if read_manifest(self.layout, number, writer).segments == manifest.segments:
+                return AttemptView(number, manifest, tail, state)
+
+    @property
+    def state(self) -> State:
+        """How the last attempt is: read from its finish record or its heartbeat, never guessed."""
+        if not self.attempts:
+            return "crashed"
+        last = self.attempts[-1].state
+        if last.exit_code is not None:
+            return "finished" if last.exit_code == 0 else "failed"
+        return "running" if is_alive(last.process, last.last_seen, time.time()) else "crashed"
+
+    @property
+    def exit_code(self) -> int | None:
+        return self.attempts[-1].state.exit_code if self.attempts else None
+
+    @cached_property
+    def folded(self) -> RunState:
+        """The attempts' records added up: config, summary, definitions, artifacts, counts."""
+        total = RunState()
+        for view in self.attempts:
+            state = view.state
+            total.config.update(state.config)
+            total.summary.update(state.summary)
+            for definition in state.metrics.all():
+                total.metrics.define(definition)
+            total.artifacts.extend(state.artifacts)
+            total.dropped += state.dropped
+            total.runtime, total.last_seen = state.runtime, state.last_seen
+            total.exit_code, total.process = state.exit_code, state.process
+            if state.last_step is not None:
+                total.last_step = state.last_step
+                total.last_row_timestamp = state.last_row_timestamp
+        return total
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return dict(self.folded.config)
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        return dict(self.folded.summary)
+
+    @property
+    def damage(self) -> list[str]:
+        """What could not be read, a line each."""
+        return [
+            line
+            for view in self.attempts
+            for line in (*view.manifest.damage, *map(str, view.tail.damage))
+        ]
+
+    @cached_property
+    def artifacts(self) -> list[ArtifactVersion]:
+        """The artifact versions in the order in which they were logged."""
+        return [read_artifact(self.layout.listed_artifact(n)) for n in self.folded.artifacts]
+
+    @cached_property
+    def row_count(self) -> int:
+        """The number of rows of the merged history."""
+        if len(self.attempts) == 1:
+            return self.attempts[0].state.rows
+        return self.history(columns=["_step"]).num_rows
+
+    @property
+    def size(self) -> int:
+        """The bytes that the run takes on disk."""
+        return sum(f.stat().st_size for f in self.path.rglob("*") if f.is_file())
+
+    def history(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return the merged history, one row a step, sorted by ``_step``.
+
+        ``columns`` limits the metrics; the index columns ``_step``, ``_timestamp``, ``_runtime``
+        and ``_attempt`` are always there. Histograms are in :meth:`histograms`.
+        """
+        tables = [
+            table
+            for view, upto in self._spans()
+            for table in _before(self._history_parts(view, columns), upto)
+        ]
+        return _sorted(_concatenate(tables))
+
+    def histograms(self) -> pa.Table:
+        """Return the histograms, one row each: index columns, key, values (counts), bins (edges)."""
+        tables = [columns.HISTOGRAM_SCHEMA.empty_table()]
+        for view, upto in self._spans():
+            tables += _before(self._histogram_parts(view), upto)
+        return pa.concat_tables(tables).sort_by("_step")
+
+    def rows(self) -> Iterator[Row]:
+        """Yield the merged history row by row, histograms included."""
+        return columns.read_rows(self.history(), self.histograms())
+
+    def blob(self, sha256: str) -> Path:
+        """Return the path of a blob."""
+        path = self.layout.blob(sha256)
+        if not path.is_file() or path.is_symlink():
+            raise DamagedError(f"{path}: the blob is missing")
+        return path
+
+    def _spans(self) -> list[tuple[AttemptView, int | None]]:
+        """Pair each attempt with the step at which a later one takes over, if any does."""
+        spans: list[tuple[AttemptView, int | None]] = []
+        upto: int | None = None
+        for view in reversed(self.attempts):
+            spans.append((view, upto))
+            start = view.state.from_step
+            if view.state.rows and start > 0:
+                upto = start if upto is None else min(upto, start)
+        return spans[::-1]
+
+    def _history_parts(self, view: AttemptView, names: Sequence[str] | None) -> Iterator[pa.Table]:
+        wanted = None if names is None else [*columns.INDEX, columns.NULLS, *names]
+        for part in view.manifest.parts:
+            if part.stream == "history":
+                yield read_part(self.layout, part, wanted).replace_schema_metadata(None)
+        table = columns.history_table(view.tail.rows)
+        yield (
+            table
+            if wanted is None
+            else table.select([name for name in table.column_names if name in wanted])
+        )
+
+    def _histogram_parts(self, view: AttemptView) -> Iterator[pa.Table]:
+        for part in view.manifest.parts:
+            if part.stream == "histograms":
+                yield read_part(self.layout, part).replace_schema_metadata(None)
+        yield columns.histogram_table(view.tail.rows)
+
+
+def _before(tables: Iterator[pa.Table], step: int | None) -> Iterator[pa.Table]:
+    for table in tables:
+        if step is None:
+            yield table
+        else:
+            yield table.filter(pc.less(table["_step"], step))
+
+
+def _concatenate(tables: Sequence[pa.Table]) -> pa.Table:
+    return columns.concatenate(tables or [columns.history_table([])])
+
+
+def _sorted(table: pa.Table) -> pa.Table:
+    steps = table["_step"].to_numpy()
+    return table if (steps[1:] > steps[:-1]).all() else table.sort_by("_step")
+
+
+class Store:
+    """A directory of runs."""
+
+    def __init__(self, path: Path | str = "runs") -> None:
+        self.path = Path(path)
+        if not self.path.is_dir():
+            raise NotFoundError(
+                f"{self.path}: no such directory: expected a store (a directory of runs) or a run"
+            )
+
+    def paths(self) -> list[Path]:
+        """Return the run directories, oldest first."""
+        return sorted(entry.parent for entry in self.path.glob("*/run.json"))
+
+    def runs(self) -> list[StoredRun]:
+        """Return the runs, oldest first; DamagedError at the first that can't be opened."""
+        return [StoredRun(path) for path in self.paths()]
+
+    def run(self, run_id: str) -> StoredRun:
+        """Return the run of this id; NotFoundError if there is none."""
+        for path in self.paths():
+            if path.name.endswith(f"-{run_id}"):
+                run = StoredRun(path)
+                if run.info.id == run_id:
+                    return run
+        raise NotFoundError(f"{self.path}: no run with id {run_id!r}")

@@ -1,0 +1,131 @@
+"""What a run's records add up to: config, summary, definitions, artifacts, counts, how it ended.
+
+The state is a pure function of the journal. The writer keeps one to answer ``run.summary``; sealing
+folds the sealed segments into one and stores it in the manifest; reading goes on from there with
+what is still in the journal. So all three agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from wandbkeras.errors import DamagedError
+from wandbkeras.store.metrics import MetricTable, definition_from_body
+from wandbkeras.store.schema import Row
+
+HISTORY, PARTIAL, EVENT = "history", "partial", "event"
+
+
+@dataclass(frozen=True)
+class Event:
+    """Anything a run records that is not a row: ``type`` says what, ``body`` the rest."""
+
+    type: str
+    timestamp: float
+    body: Mapping[str, Any]
+
+
+def read_records(records: Iterable[list[Any]], attempt: int) -> Iterator[Row | Event]:
+    """Yield the rows and events of journal records, the pieces of one step as one row."""
+    pending: Row | None = None
+    for record in records:
+        try:
+            if record[0] == EVENT:
+                _, kind, timestamp, body = record
+                yield Event(kind, timestamp, body)
+                continue
+            kind, step, timestamp, runtime, values = record
+        except (ValueError, TypeError) as error:
+            raise DamagedError(f"a journal record of unknown shape: {record!r:.80}") from error
+        if pending is not None and pending.step != step:
+            yield pending
+            pending = None
+        merged = {**pending.values, **values} if pending is not None else values
+        pending = Row(step, timestamp, runtime, merged, attempt)
+        if kind == HISTORY:
+            yield pending
+            pending = None
+    if pending is not None:
+        yield pending
+
+
+@dataclass
+class RunState:
+    """The fold of an attempt's records. Times in seconds; ``exit_code`` is None until it ends."""
+
+    config: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
+    metrics: MetricTable = field(default_factory=MetricTable)
+    artifacts: list[str] = field(default_factory=list)
+    rows: int = 0
+    last_step: int | None = None
+    last_row_timestamp: float | None = None
+    runtime: float = 0.0
+    last_seen: float = 0.0
+    dropped: int = 0
+    exit_code: int | None = None
+    process: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def from_step(self) -> int:
+        """The step from which this attempt goes on; earlier attempts count up to there."""
+        return int(self.process.get("from_step", 0))
+
+    def apply(self, item: Row | Event) -> None:
+        if isinstance(item, Row):
+            self.apply_row(item.step, item.timestamp, item.runtime, item.values)
+        else:
+            self.apply_event(item)
+
+    def apply_row(
+        self, step: int, timestamp: float, runtime: float, values: Mapping[str, Any]
+    ) -> None:
+        self.rows += 1
+        self.last_step = step
+        self.last_row_timestamp = self.last_seen = timestamp
+        self.runtime = runtime
+        if self.metrics:
+            self.metrics.summarise(values, self.summary)
+        else:
+            self.summary.update(values)
+
+    def apply_event(self, event: Event) -> None:
+        """Fold one event; types this version does not know are for newer readers."""
+        self.last_seen = event.timestamp
+        body = event.body
+        if event.type == "config":
+            _update(self.config, body)
+        elif event.type == "summary":
+            for key in (*body.get("update", ()), *body.get("remove", ())):
+                self.metrics.forget(key)
+            _update(self.summary, body)
+        elif event.type == "metric":
+            definition = {key: value for key, value in body.items() if key != "overwrite"}
+            self.metrics.define(
+                definition_from_body(definition), overwrite=bool(body.get("overwrite"))
+            )
+        elif event.type == "artifact":
+            self.artifacts.append(body["manifest"])
+        elif event.type == "dropped":
+            self.dropped += body["count"]
+        elif event.type == "attempt":
+            self.process = dict(body)
+        elif event.type == "finish":
+            self.exit_code = body["exit_code"]
+            self.runtime = body["runtime"]
+
+    def to_document(self) -> dict[str, Any]:
+        members = {key: value for key, value in vars(self).items() if key != "metrics"}
+        return {**members, "metrics": self.metrics.to_document()}
+
+    @classmethod
+    def from_document(cls, members: Mapping[str, Any]) -> RunState:
+        return cls(**{**members, "metrics": MetricTable.from_document(members["metrics"])})
+
+
+def _update(target: dict[str, Any], body: Mapping[str, Any]) -> None:
+    target.update(body.get("update", {}))
+    for key in body.get("remove", ()):
+        target.pop(key, None)
