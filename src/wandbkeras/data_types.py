@@ -35,17 +35,13 @@ class Histogram:
         num_bins: int = 64,
     ) -> None:
         if (sequence is None) == (np_histogram is None):
-            raise UsageError(
-                "Histogram: expected either a sequence or np_histogram=(counts, edges)"
-            )
+            raise UsageError("Histogram: expected a sequence or np_histogram=(counts, edges)")
         self.stats: dict[str, float] = {}
         if np_histogram is not None:
             counts, edges = (np.asarray(values) for values in np_histogram)
         else:
             if not 1 <= num_bins <= MAX_BINS:
-                raise UsageError(
-                    f"Histogram: received num_bins={num_bins}; expected 1 to {MAX_BINS}"
-                )
+                raise UsageError(f"Histogram: received num_bins {num_bins}; expected 1 to 512")
             values = np.asarray(sequence).reshape(-1)
             finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
             self.stats = _statistics(values, finite)

@@ -38,10 +38,9 @@ class BestCheckpoint(Part):
         best = self.best.best
         if best is None:
             return
+        monitor = self.best.monitor
         if not self.best.improved:
-            self._say(
-                f"Epoch {epoch + 1}: {self.best.monitor} did not improve from {best.value:.5f}"
-            )
+            self._say(f"Epoch {epoch + 1}: {monitor} did not improve from {best.value:.5f}")
             return
         run = self.run
         name = artifact_name(f"model-{run.name}")

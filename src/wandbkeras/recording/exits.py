@@ -35,4 +35,4 @@ class ExitCode:
             leave(status)
 
         sys.excepthook = watch_exception
-        sys.exit = watch_exit  # type: ignore[assignment]
+        sys.exit = watch_exit

@@ -92,7 +92,7 @@ class Config(RecordedMapping):
 
 
 class Summary(RecordedMapping):
-    """One value a metric: the last one logged, an aggregate of ``define_metric``, or what is set."""
+    """One value a metric: the last logged, an aggregate of ``define_metric``, or what is set."""
 
     def update(self, values: Any = (), **more: Any) -> None:  # type: ignore[override]
         plain = self._plain({**dict(values), **more})

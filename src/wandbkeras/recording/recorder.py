@@ -165,9 +165,7 @@ class Run:
                 f"{', '.join(AGGREGATES)}, none"
             )
         if goal not in (None, "minimize", "maximize"):
-            raise UsageError(
-                f"define_metric: received goal {goal!r}; expected minimize or maximize"
-            )
+            raise UsageError(f"define_metric: received goal {goal!r}; expected minimize, maximize")
         definition = MetricDefinition(
             name=name,
             step_metric=step_metric,
@@ -302,9 +300,8 @@ class Run:
                 f"log_artifact: received {given!r:.80}; expected a wandbkeras.Artifact or a path"
             )
         path = Path(given)
-        artifact = Artifact(
-            name or artifact_name(f"run-{self.id}-{path.name}"), kind or "unspecified"
-        )
+        default = artifact_name(f"run-{self.id}-{path.name}")
+        artifact = Artifact(name or default, kind or "unspecified")
         if path.is_dir():
             artifact.add_dir(path)
         else:
@@ -313,9 +310,7 @@ class Run:
 
     def _check_open(self) -> None:
         if self._finished:
-            raise WandbkerasError(
-                f"run {self.id} is finished: call wandbkeras.init() for a new one"
-            )
+            raise WandbkerasError(f"run {self.id} is finished: start a new one with init()")
 
 
 def exit_code_of(error: BaseException | None) -> int:
@@ -345,9 +340,7 @@ def _checked_step(step: Any) -> int:
 def _take_timestamp(values: dict[str, Any]) -> float:
     """Take the user's own ``_timestamp`` out of a row; refuse the other reserved names."""
     if taken := sorted(RESERVED & values.keys() - {"_timestamp"}):
-        raise UnsupportedValueError(
-            f"log: {taken[0]!r} is a name that the store uses: choose another"
-        )
+        raise UnsupportedValueError(f"log: {taken[0]!r} is the store's own name: choose another")
     timestamp = values.pop("_timestamp")
     if not isinstance(timestamp, (int, float)) or isinstance(timestamp, bool):
         raise UnsupportedValueError(

@@ -168,7 +168,7 @@ def _find(settings: Settings) -> StoredRun | None:
     if settings.resume in (None, "never"):
         raise RunExistsError(
             f'run {run_id!r} is in {settings.directory} already: pass resume="allow" to go on with '
-            "it, or another id"
+            "with it, or another id"
         )
     return existing
 

@@ -98,9 +98,7 @@ def check_project(project: str) -> str:
 
 def check_entity(entity: str) -> str:
     if not isinstance(entity, str) or not _ENTITY.fullmatch(entity):
-        raise UsageError(
-            f"entity {entity!r}: expected a W&B user or team (letters, digits, - and _)"
-        )
+        raise UsageError(f"entity {entity!r}: expected a W&B user or team (letters, digits, -, _)")
     return entity
 
 

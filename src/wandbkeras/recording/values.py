@@ -83,7 +83,7 @@ def _config_value(value: Any, key: str) -> Any:
 def _mapping_of(values: Any) -> Mapping[str, Any]:
     """Return what an argparse.Namespace or a similar plain object holds."""
     if hasattr(values, "__dict__") and not isinstance(values, type):
-        return vars(values)
+        return dict(vars(values))
     raise UnsupportedValueError(
         f"config: received {type(values).__name__}; expected a dict or an argparse.Namespace"
     )

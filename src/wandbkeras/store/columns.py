@@ -274,7 +274,7 @@ def _array(values: Sequence[Any], kind: str) -> pa.Array:
 
 
 def _spread(array: pa.Array, indices: Sequence[int], length: int) -> pa.Array:
-    """Return an array of ``length`` with the elements of ``array`` at ``indices``, null elsewhere."""
+    """Return ``length`` elements: those of ``array`` at ``indices``, null elsewhere."""
     if len(array) == length:
         return array
     if not len(array):

@@ -16,7 +16,7 @@ class Disk:
     """The real disk."""
 
     def create(self, path: Path) -> int:
-        """Make a new file for appending and return its descriptor; FileExistsError if it is there."""
+        """Make a new file for appending, return its descriptor; FileExistsError if it is there."""
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
         return os.open(path, flags, 0o644)
 

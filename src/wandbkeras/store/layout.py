@@ -123,7 +123,7 @@ class Layout:
         return sorted(p for p, m in matches.items() if m and (int(m[1]), int(m[2])) == prefix)
 
     def listed_part(self, name: str) -> Path:
-        """Return the path of a Parquet file that a manifest names; DamagedError if it is no part."""
+        """Return the path of a part that a manifest names; DamagedError if it is no part."""
         stream, _, file = name.partition("/")
         if stream not in STREAMS or not _PART.fullmatch(file):
             raise DamagedError(f"{self.root}: a manifest names {name!r}, which is no part of a run")

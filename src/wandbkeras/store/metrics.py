@@ -118,7 +118,7 @@ class MetricTable:
         return [*self.definitions.values(), *self._globs.values()]
 
     def expand_globs(self, row: Mapping[str, Any]) -> None:
-        """Define each metric of ``row`` that a prefix covers; names beginning with '_' are W&B's."""
+        """Define each metric of ``row`` that a prefix covers; names with '_' first are W&B's."""
         for key in row:
             if key in self.definitions or key.startswith("_"):
                 continue
@@ -137,9 +137,9 @@ class MetricTable:
         missing: dict[str, Any] = {}
         for key in row:
             definition = self.definitions.get(key)
-            if definition and definition.step_sync and definition.step_metric:
-                if definition.step_metric not in row:
-                    missing[definition.step_metric] = self._latest_step[definition.step_metric]
+            step = definition.step_metric if definition and definition.step_sync else None
+            if step and step not in row:
+                missing[step] = self._latest_step[step]
         return missing
 
     def summarise(self, row: Mapping[str, Any], summary: dict[str, Any]) -> None:

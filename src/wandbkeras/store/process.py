@@ -29,7 +29,7 @@ def is_alive(process: dict[str, Any], last_seen: float, now: float) -> bool:
     """Whether the writer lives: its process on this boot of this host, else a fresh heartbeat."""
     here = process.get("host") == platform.node() and process.get("boot") == _boot_id()
     if here and process.get("started") is not None:
-        return _start_ticks(int(process["pid"])) == process["started"]
+        return bool(_start_ticks(int(process["pid"])) == process["started"])
     return now - last_seen < STALE_SECONDS
 
 

@@ -132,7 +132,7 @@ class StoredRun:
         """The number of rows of the merged history."""
         if len(self.attempts) == 1:
             return self.attempts[0].state.rows
-        return self.history(columns=["_step"]).num_rows
+        return int(self.history(columns=["_step"]).num_rows)
 
     @property
     def size(self) -> int:
@@ -153,7 +153,7 @@ class StoredRun:
         return _sorted(_concatenate(tables))
 
     def histograms(self) -> pa.Table:
-        """Return the histograms, one row each: index columns, key, values (counts), bins (edges)."""
+        """Return the histograms, a row each: index columns, key, values (counts), bins (edges)."""
         tables = [columns.HISTOGRAM_SCHEMA.empty_table()]
         for view, upto in self._spans():
             tables += _before(self._histogram_parts(view), upto)
