@@ -126,11 +126,7 @@ class Run:
             if step is not None and not self._move_to(step, len(values)):
                 return
             runtime = time.monotonic() - self._monotonic_start
-            if complete and writer.state.metrics:
-                row = {**writer.pending_row(), **values}
-                values |= writer.state.metrics.missing_step_metrics(row)
-            if values or (complete and writer.pending_row()):
-                writer.history(self._step, timestamp, runtime, values, complete=complete)
+            writer.history(self._step, timestamp, runtime, values, complete=complete)
             if complete:
                 self._step += 1
 

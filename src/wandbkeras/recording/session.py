@@ -168,7 +168,7 @@ def _find(settings: Settings) -> StoredRun | None:
     if settings.resume in (None, "never"):
         raise RunExistsError(
             f'run {run_id!r} is in {settings.directory} already: pass resume="allow" to go on with '
-            "with it, or another id"
+            "it, or another id"
         )
     return existing
 
@@ -178,8 +178,7 @@ def _resume(existing: StoredRun) -> Run:
     first_step = 0 if state.last_step is None else state.last_step + 1
     writer = RunWriter(existing.layout, {**describe_process(), "from_step": first_step})
     run = Run(existing.info, writer, first_step=first_step, runtime=state.runtime)
-    writer.event("config", {"update": state.config, "remove": []})
-    writer.event("summary", {"update": state.summary, "remove": []})
+    writer.event("resume", state.to_resume_body())
     return run
 
 

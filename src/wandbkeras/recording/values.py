@@ -15,7 +15,8 @@ from wandbkeras.errors import UnsupportedValueError
 RESERVED = frozenset({"_step", "_runtime", "_attempt", "_null", "_timestamp"})
 # Larger arrays become histograms, as in wandb.
 _LIST_LIMIT = 32
-_INTEGERS = range(-(2**63), 2**64)
+# What W&B's client carries without rounding.
+_INTEGERS = range(-(2**63), 2**63)
 
 
 def plain_row(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -42,7 +43,8 @@ def plain_value(value: Any, key: str) -> Any:
     if isinstance(value, int):
         if value not in _INTEGERS:
             raise UnsupportedValueError(
-                f"{key!r}: the integer {value} does not fit 64 bits: pass a float or a string"
+                f"{key!r}: the integer {value} does not fit 64 bits with a sign: "
+                "pass a float or a string"
             )
         return int(value)
     if isinstance(value, Histogram):

@@ -1,7 +1,7 @@
 """Rows to Arrow columns and back, without losing a value.
 
 A metric becomes one column of the narrowest type that holds every value logged under it: bool,
-int64, uint64, double or string. Values that no such type holds together (a number and a string, an
+int64, double or string. Values that no such type holds together (a number and a string, an
 int beyond 2**53 and a float, a list) become JSON text, and the field says so in its metadata.
 A null in a column is a metric that was not logged at that step; a ``None`` that was logged is named
 in the row's ``_null`` list.
@@ -32,12 +32,10 @@ INDEX = {
 }
 NULLS = "_null"
 _EXACT_IN_DOUBLE = 2**53
-_INT64 = range(-(2**63), 2**63)
 _TYPES = {
     "null": pa.null(),
     "bool": pa.bool_(),
     "int": pa.int64(),
-    "uint": pa.uint64(),
     "float": pa.float64(),
     "string": pa.string(),
     "json": pa.string(),
@@ -222,25 +220,13 @@ class _Span:
 
     def joined(self, other: _Span) -> _Span:
         """Return the narrowest span that holds the values of both exactly."""
-        if "null" in (self.kind, other.kind) or (self.kind == other.kind and self.kind != "int"):
-            wider = other if self.kind == "null" else self
-            return _Span(wider.kind, min(self.low, other.low), max(self.high, other.high))
-        kinds, low, high = (
-            {self.kind, other.kind},
-            min(self.low, other.low),
-            max(self.high, other.high),
-        )
-        if kinds <= {"int", "uint"}:
-            return _Span(_kind_of_range(low, high), low, high)
-        if kinds <= {"int", "uint", "float"} and max(-low, high) <= _EXACT_IN_DOUBLE:
+        low, high = min(self.low, other.low), max(self.high, other.high)
+        kinds = {self.kind, other.kind} - {"null"}
+        if len(kinds) <= 1:
+            return _Span(next(iter(kinds), "null"), low, high)
+        if kinds == {"int", "float"} and max(-low, high) <= _EXACT_IN_DOUBLE:
             return _Span("float", low, high)
         return _Span("json")
-
-
-def _kind_of_range(low: int, high: int) -> str:
-    if low in _INT64 and high in _INT64:
-        return "int"
-    return "uint" if low >= 0 else "json"
 
 
 def _span_of_values(values: Sequence[Any]) -> _Span:
@@ -252,8 +238,7 @@ def _span_of_values(values: Sequence[Any]) -> _Span:
 def _span_of_type(kind: type, values: Sequence[Any]) -> _Span:
     if kind is int:
         integers = [value for value in values if type(value) is int]
-        low, high = min(integers), max(integers)
-        return _Span(_kind_of_range(low, high), low, high)
+        return _Span("int", min(integers), max(integers))
     return _Span({float: "float", bool: "bool", str: "string"}.get(kind, "json"))
 
 
@@ -261,7 +246,7 @@ def _span_of_column(field: pa.Field, column: pa.ChunkedArray) -> _Span:
     if _is_json(field):
         return _Span("json")
     kind = next(name for name, arrow in _TYPES.items() if field.type == arrow)
-    if kind not in ("int", "uint"):
+    if kind != "int":
         return _Span(kind)
     bounds = pc.min_max(column)
     return _Span(kind, bounds["min"].as_py() or 0, bounds["max"].as_py() or 0)

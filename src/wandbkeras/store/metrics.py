@@ -36,14 +36,13 @@ class MetricDefinition:
 
     def merged_with(self, later: MetricDefinition) -> MetricDefinition:
         """Return this definition with what ``later`` specifies laid over it."""
-        kept = () if "none" in later.summary else self.aggregates
         none = ("none",) if "none" in later.summary or (not later.summary and self.hides) else ()
         return MetricDefinition(
             name=self.name,
             step_metric=later.step_metric or self.step_metric,
             step_sync=self.step_sync or later.step_sync,
             hidden=self.hidden or later.hidden,
-            summary=tuple(dict.fromkeys((*kept, *later.aggregates, *none))),
+            summary=tuple(dict.fromkeys((*self.aggregates, *later.aggregates, *none))),
             goal=later.goal or self.goal,
         )
 
@@ -129,6 +128,8 @@ class MetricTable:
 
     def missing_step_metrics(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Return the x-axis values that ``row`` lacks: the latest of each synced step metric."""
+        if not self:
+            return {}
         self.expand_globs(row)
         for key in self._latest_step:
             value = row.get(key)
@@ -143,15 +144,17 @@ class MetricTable:
         return missing
 
     def summarise(self, row: Mapping[str, Any], summary: dict[str, Any]) -> None:
-        """Bring ``summary`` up to date with a logged row."""
+        """Bring ``summary`` up to date with a logged row; a ``None`` leaves it as it is."""
         self.expand_globs(row)
         for key, value in row.items():
             definition = self.definitions.get(key)
             if definition is None or not definition.summary:
-                summary[key] = value
-            elif not definition.hides:
-                aggregate = self._aggregates.setdefault(key, Aggregate())
-                aggregate.add(value)
+                if value is not None:
+                    summary[key] = value
+                continue
+            aggregate = self._aggregates.setdefault(key, Aggregate())
+            aggregate.add(value)
+            if not definition.hides:
                 summary[key] = aggregate.value(definition.aggregates)
 
     def forget(self, key: str) -> None:
@@ -159,7 +162,7 @@ class MetricTable:
         self._aggregates.pop(key, None)
         definition = self.definitions.get(key)
         if definition is not None:
-            self.definitions[key] = replace(definition, summary=())
+            self.definitions[key] = replace(definition, summary=("none",) * definition.hides)
 
     def to_document(self) -> dict[str, Any]:
         return {

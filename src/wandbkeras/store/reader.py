@@ -92,10 +92,11 @@ class StoredRun:
         total = RunState()
         for view in self.attempts:
             state = view.state
-            total.config.update(state.config)
-            total.summary.update(state.summary)
-            for definition in state.metrics.all():
-                total.metrics.define(definition)
+            if state.resumed or view.number == 0:
+                # A resumed attempt went on with all that the one before it had.
+                total.config = dict(state.config)
+                total.summary = dict(state.summary)
+                total.metrics = state.metrics
             total.artifacts.extend(state.artifacts)
             total.dropped += state.dropped
             total.runtime, total.last_seen = state.runtime, state.last_seen
@@ -133,6 +134,12 @@ class StoredRun:
         if len(self.attempts) == 1:
             return self.attempts[0].state.rows
         return int(self.history(columns=["_step"]).num_rows)
+
+    @property
+    def has_open_row(self) -> bool:
+        """Whether the last row may still grow, should the run go on."""
+        rows = self.attempts[-1].tail.rows if self.attempts else []
+        return bool(rows) and not rows[-1].complete
 
     @property
     def size(self) -> int:

@@ -65,13 +65,17 @@ def check_version(path: Path, members: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Row:
-    """One step of the history. ``timestamp`` and ``runtime`` are in seconds."""
+    """One step of the history. ``timestamp`` and ``runtime`` are in seconds.
+
+    A row is not ``complete`` while more may be logged at its step.
+    """
 
     step: int
     timestamp: float
     runtime: float
     values: Mapping[str, Any]
     attempt: int = 0
+    complete: bool = True
 
 
 @dataclass(frozen=True)

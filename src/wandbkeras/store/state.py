@@ -8,7 +8,7 @@ what is still in the journal. So all three agree.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from wandbkeras.errors import DamagedError
@@ -48,7 +48,7 @@ def read_records(records: Iterable[list[Any]], attempt: int) -> Iterator[Row | E
             yield pending
             pending = None
     if pending is not None:
-        yield pending
+        yield replace(pending, complete=False)
 
 
 @dataclass
@@ -67,6 +67,7 @@ class RunState:
     dropped: int = 0
     exit_code: int | None = None
     process: dict[str, Any] = field(default_factory=dict)
+    resumed: bool = False
 
     @property
     def from_step(self) -> int:
@@ -84,9 +85,9 @@ class RunState:
     ) -> None:
         self.rows += 1
         self.last_step = step
-        self.last_row_timestamp = self.last_seen = timestamp
+        self.last_row_timestamp = timestamp
         self.runtime = runtime
-        if self.metrics:
+        if self.metrics or None in values.values():
             self.metrics.summarise(values, self.summary)
         else:
             self.summary.update(values)
@@ -112,9 +113,25 @@ class RunState:
             self.dropped += body["count"]
         elif event.type == "attempt":
             self.process = dict(body)
+        elif event.type == "resume":
+            self._inherit(body)
         elif event.type == "finish":
             self.exit_code = body["exit_code"]
             self.runtime = body["runtime"]
+
+    def to_resume_body(self) -> dict[str, Any]:
+        """Return what the next attempt goes on with: the body of its ``resume`` event."""
+        return {
+            "config": self.config,
+            "summary": self.summary,
+            "metrics": self.metrics.to_document(),
+        }
+
+    def _inherit(self, body: Mapping[str, Any]) -> None:
+        self.config = dict(body["config"])
+        self.summary = dict(body["summary"])
+        self.metrics = MetricTable.from_document(body["metrics"])
+        self.resumed = True
 
     def to_document(self) -> dict[str, Any]:
         members = {key: value for key, value in vars(self).items() if key != "metrics"}

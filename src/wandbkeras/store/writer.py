@@ -74,15 +74,16 @@ class RunWriter:
                 self._close_row()
             if self._journal.size > self._segment_bytes and self._partial is None:
                 self._rotate()
+            row = {**self._partial[3], **values} if self._partial is not None else values
+            if complete and (missing := self.state.metrics.missing_step_metrics(row)):
+                values, row = {**values, **missing}, {**row, **missing}
             kind = HISTORY if complete else PARTIAL
             self._append((kind, step, timestamp, runtime, values))
-            if self._partial is not None:
-                values = {**self._partial[3], **values}
             if complete:
                 self._partial = None
-                self.state.apply_row(step, timestamp, runtime, values)
+                self.state.apply_row(step, timestamp, runtime, row)
             else:
-                self._partial = (step, timestamp, runtime, values)
+                self._partial = (step, timestamp, runtime, row)
 
     def event(self, kind: str, body: Mapping[str, Any]) -> None:
         """Record an event of ``kind``."""
@@ -90,10 +91,6 @@ class RunWriter:
             event = Event(kind, self._clock(), body)
             self._append((EVENT, kind, event.timestamp, body))
             self.state.apply(event)
-
-    def pending_row(self) -> dict[str, Any]:
-        """Return what the uncommitted row holds so far."""
-        return self._partial[3] if self._partial is not None else {}
 
     def add_file(self, source: Path) -> ArtifactFile:
         """Copy a file into the run's blobs."""
@@ -153,10 +150,14 @@ class RunWriter:
         return JournalWriter(self._disk, path, header)
 
     def _close_row(self) -> None:
+        """End the uncommitted row, if there is one."""
         if self._partial is not None:
-            step, timestamp, runtime, values = self._partial
+            step, timestamp, runtime, row = self._partial
+            if self.state.metrics.missing_step_metrics(row):
+                self.history(step, timestamp, runtime, {}, complete=True)
+                return
             self._partial = None
-            self.state.apply_row(step, timestamp, runtime, values)
+            self.state.apply_row(step, timestamp, runtime, row)
 
     def _append(self, record: tuple[Any, ...]) -> None:
         try:

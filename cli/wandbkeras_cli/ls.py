@@ -1,0 +1,114 @@
+"""``wandbkeras ls``: the runs of a store, without network."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import click
+
+from wandbkeras.errors import WandbkerasError
+from wandbkeras.store.reader import StoredRun
+from wandbkeras.sync.receipt import sync_state
+from wandbkeras_cli.output import human_size, json_option, print_json, print_table
+from wandbkeras_cli.paths import run_directories
+
+_BEST = "best_"
+
+
+@click.command()
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where sync wrote the receipts, if not into the runs.",
+)
+@json_option
+def ls(paths: tuple[Path, ...], state_dir: Path | None, as_json: bool) -> None:
+    """List the runs in PATHS (stores or runs; default: ./runs).
+
+    Shows each run's state, epochs, best metric, size and whether it has arrived on a server.
+    Needs no network and changes nothing.
+
+    \b
+    Example:
+      wandbkeras ls runs
+    """
+    described = [_describe(path, state_dir) for path in run_directories(paths or (Path("runs"),))]
+    code = max((entry.pop("exit_code") for entry in described), default=0)
+    if as_json:
+        print_json({"runs": described, "exit_code": code})
+    else:
+        _print(described)
+    click.get_current_context().exit(code)
+
+
+def _describe(path: Path, state_dir: Path | None) -> dict[str, Any]:
+    """Return what is known of a run; for one that can't be read, the reason."""
+    try:
+        run = StoredRun(path)
+        summary = run.summary
+        epoch = summary.get("epoch")
+        return {
+            "path": str(path),
+            "id": run.info.id,
+            "name": run.info.name,
+            "project": run.info.project,
+            "state": run.state,
+            "exit_code_of_run": run.exit_code,
+            "created": run.info.created,
+            "rows": run.row_count,
+            "epochs": int(epoch) + 1 if isinstance(epoch, (int, float)) else None,
+            "best": {
+                key.removeprefix(_BEST): value
+                for key, value in summary.items()
+                if key.startswith(_BEST)
+            },
+            "artifacts": len(run.folded.artifacts),
+            "size": run.size,
+            "dropped": run.folded.dropped,
+            "damage": run.damage,
+            "synced": sync_state(run, state_dir),
+            "error": None,
+            "exit_code": 0,
+        }
+    except WandbkerasError as error:
+        return {"path": str(path), "error": str(error), "exit_code": error.exit_code}
+
+
+def _print(runs: list[dict[str, Any]]) -> None:
+    header = ("RUN", "NAME", "PROJECT", "STATE", "CREATED", "ROWS", "EPOCHS", "BEST", "SIZE")
+    good = [run for run in runs if run["error"] is None]
+    if good:
+        rows = [
+            (
+                run["id"],
+                run["name"] or "-",
+                run["project"] or "-",
+                run["state"],
+                f"{datetime.fromtimestamp(run['created'], tz=timezone.utc):%Y-%m-%d %H:%M}",
+                str(run["rows"]),
+                "-" if run["epochs"] is None else str(run["epochs"]),
+                _best_text(run["best"]),
+                human_size(run["size"]),
+                run["synced"],
+            )
+            for run in good
+        ]
+        print_table((*header, "SYNCED"), rows)
+    for run in good:
+        if run["dropped"]:
+            click.echo(f"{run['id']}: {run['dropped']} records were not recorded", err=True)
+        for line in run["damage"]:
+            click.echo(f"{run['id']}: damaged: {line}", err=True)
+    for run in runs:
+        if run["error"] is not None:
+            click.echo(f"wandbkeras: {run['error']}", err=True)
+
+
+def _best_text(best: dict[str, Any]) -> str:
+    epoch = best.get("epoch")
+    texts = [f"{k} {v:.5g}" for k, v in best.items() if k != "epoch" and isinstance(v, float)]
+    suffix = f" (epoch {epoch})" if texts and epoch is not None else ""
+    return ", ".join(texts) + suffix or "-"

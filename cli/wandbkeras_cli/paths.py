@@ -1,0 +1,28 @@
+"""The PATHS of a command: stores and runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from wandbkeras.errors import NotFoundError
+from wandbkeras.store.reader import Store
+
+
+def run_directories(paths: Sequence[Path]) -> list[Path]:
+    """Return the run directories that ``paths`` name, each once.
+
+    A path is a run, or a store with runs in it; anything else is a NotFoundError.
+    """
+    found: dict[Path, None] = {}
+    for path in paths:
+        if (path / "run.json").is_file():
+            found[path] = None
+            continue
+        runs = Store(path).paths()
+        if not runs:
+            raise NotFoundError(
+                f"{path}: no run in it (expected a store with run-*/run.json, or a run)"
+            )
+        found.update(dict.fromkeys(runs))
+    return list(found)

@@ -1,0 +1,115 @@
+"""``wandbkeras sync``: bring runs to W&B and prove that they arrived."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wandbkeras_cli.output import json_option, print_json
+from wandbkeras_cli.paths import run_directories
+
+if TYPE_CHECKING:
+    from wandbkeras.sync.engine import Result
+
+
+@click.command()
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@click.option("-e", "--entity", help="Send to this entity instead of the recorded one.")
+@click.option("-p", "--project", help="Send to this project instead of the recorded one.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=1),
+    default=300.0,
+    show_default=True,
+    help="Seconds a run may take to arrive.",
+)
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write the receipts here instead of into the runs (for a read-only store).",
+)
+@json_option
+def sync(
+    paths: tuple[Path, ...],
+    entity: str | None,
+    project: str | None,
+    timeout: float,
+    state_dir: Path | None,
+    as_json: bool,
+) -> None:
+    """Bring the runs in PATHS (stores or runs; default: ./runs) to Weights & Biases.
+
+    Sends what the server lacks, reads everything back and compares. Exit status 0 means that all
+    of it was found there. Syncing again sends nothing, or only what is new. Server and credentials
+    are wandb's own: WANDB_BASE_URL, WANDB_API_KEY, ~/.netrc.
+
+    \b
+    Example:
+      wandbkeras sync runs
+    """
+    directories = run_directories(paths or (Path("runs"),))
+    # wandb takes a second to import, which no other command should wait for.
+    from wandbkeras.recording.settings import check_entity, check_project
+    from wandbkeras.sync.engine import Options
+    from wandbkeras.sync.engine import sync as sync_runs
+
+    options = Options(
+        entity=None if entity is None else check_entity(entity),
+        project=None if project is None else check_project(project),
+        timeout_s=timeout,
+        state_directory=state_dir,
+    )
+    results = []
+    for result in sync_runs(directories, options, progress=_progress()):
+        results.append(result)
+        if not as_json:
+            _print(result)
+    code = max((result.exit_code for result in results), default=0)
+    if as_json:
+        print_json({"runs": [_document(result) for result in results], "exit_code": code})
+    click.get_current_context().exit(code)
+
+
+def _progress() -> Any:
+    """Return what shows progress: a line on a terminal, nothing in a pipe."""
+    if not sys.stderr.isatty():
+        return lambda text: None
+    return lambda text: click.echo(click.style(f"… {text}", dim=True), err=True)
+
+
+def _print(result: Result) -> None:
+    if result.error is not None:
+        click.echo(f"wandbkeras: {result.run_id or result.path}: {result.error}", err=True)
+        return
+    assert result.receipt is not None
+    receipt = result.receipt
+    held = f"{receipt.rows} rows, {len(receipt.artifacts)} artifact versions"
+    if result.outcome == "unchanged":
+        click.echo(f"{result.run_id}: nothing to send: {held} were verified at {receipt.url}")
+    else:
+        click.echo(
+            f"{result.run_id}: verified: {held}, summary, config and state ({receipt.state}) at "
+            f"{receipt.url} ({result.rows_sent} rows sent, {result.seconds:.1f} s)"
+        )
+
+
+def _document(result: Result) -> dict[str, Any]:
+    receipt, error = result.receipt, result.error
+    return {
+        "path": str(result.path),
+        "run_id": result.run_id,
+        "outcome": result.outcome,
+        "url": receipt.url if receipt else None,
+        "state": receipt.state if receipt else None,
+        "rows_sent": result.rows_sent,
+        "rows_verified": receipt.rows if receipt else 0,
+        "artifacts_sent": result.artifacts_sent,
+        "artifacts_verified": len(receipt.artifacts) if receipt else 0,
+        "seconds": round(result.seconds, 3),
+        "error": None
+        if error is None
+        else {"class": type(error).__name__, "message": str(error), "exit_code": error.exit_code},
+    }

@@ -1,0 +1,146 @@
+"""Comparing what a run holds with what a server says it holds: every difference, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice, zip_longest
+from typing import Any
+
+from wandbkeras.store.schema import Row
+from wandbkeras.sync.content import Content
+from wandbkeras.sync.readback import RemoteRun
+
+# What W&B's client puts into the summary itself.
+_INTERNAL_SUMMARY = {"_wandb", "_step"}
+_NON_FINITE = {"NaN": "nan", "Infinity": "inf", "-Infinity": "-inf"}
+
+
+def same(expected: Any, found: Any) -> bool:
+    """Whether two values are equal as W&B keeps them.
+
+    JSON has one kind of number, so 1 is 1.0; NaN is NaN; the server may give non-finite numbers as
+    the strings ``NaN``, ``Infinity`` and ``-Infinity``.
+
+    >>> same(1, 1.0), same(float("nan"), "NaN"), same(2**60 + 1, float(2**60)), same(True, 1)
+    (True, True, False, False)
+    """
+    if isinstance(expected, Mapping):
+        if not isinstance(found, Mapping) or expected.keys() != found.keys():
+            return False
+        return all(same(value, found[key]) for key, value in expected.items())
+    if isinstance(expected, (list, tuple)):
+        if not isinstance(found, (list, tuple)) or len(expected) != len(found):
+            return False
+        return all(map(same, expected, found))
+    if isinstance(expected, bool) or isinstance(found, bool):
+        return expected is found
+    if isinstance(expected, float) and isinstance(found, str):
+        return found in _NON_FINITE and same(expected, float(_NON_FINITE[found]))
+    if isinstance(expected, (int, float)) and isinstance(found, (int, float)):
+        return bool(expected == found or (expected != expected and found != found))
+    return bool(expected == found)
+
+
+def row_differences(
+    expected: Iterable[Row], found: Iterable[Mapping[str, Any]]
+) -> Iterator[tuple[int, str]]:
+    """Yield ``(row number, what differs)`` for each row that is missing, superfluous or differs."""
+    for number, (row, remote) in enumerate(zip_longest(expected, found)):
+        if row is None:
+            yield number, f"row {number} (_step {remote['_step']}) is not of this run"
+        elif remote is None:
+            yield number, f"row {number} (_step {row.step}) is missing"
+        else:
+            whole = {
+                **row.values,
+                "_step": row.step,
+                "_timestamp": row.timestamp,
+                "_runtime": row.runtime,
+            }
+            if text := _mapping_difference(whole, remote):
+                yield number, f"row {number} (_step {row.step}): {text}"
+
+
+def differences(content: Content, remote: RemoteRun) -> list[str]:
+    """Return what differs beside the rows; empty if the server holds all of it."""
+    found = []
+    if content.remote_state != remote.state:
+        found.append(f"state: expected {content.remote_state}, found {remote.state}")
+    config = _mapping_difference(content.config, remote.config)
+    summary = {k: v for k, v in remote.summary.items() if k not in _INTERNAL_SUMMARY}
+    summary_text = _mapping_difference(content.summary, summary)
+    found += [f"config: {config}"] if config else []
+    found += [f"summary: {summary_text}"] if summary_text else []
+    duration = (remote.summary.get("_wandb") or {}).get("runtime")
+    if duration != int(content.runtime):
+        found.append(f"duration: expected {int(content.runtime)} s, found {duration!r}")
+    found += _info_differences(content, remote)
+    found += artifact_differences(content, remote)
+    return found
+
+
+def artifact_differences(content: Content, remote: RemoteRun) -> list[str]:
+    """Return which artifact versions are missing or differ."""
+    found = []
+    held = {(a.name, a.digest): a for a in remote.artifacts}
+    aliases = _final_aliases(content)
+    for artifact in content.artifacts:
+        key = (artifact.version.name, artifact.digest)
+        label = f"artifact {key[0]} ({', '.join(artifact.version.aliases)})"
+        version = held.get(key)
+        if version is None:
+            found.append(f"{label} is missing")
+            continue
+        checks = {
+            "type": (artifact.version.type, version.type),
+            "files": (dict(artifact.files), dict(version.files)),
+            "metadata": (dict(artifact.version.metadata), dict(version.metadata)),
+            "description": (artifact.version.description or None, version.description),
+        }
+        for what, (expected, actual) in checks.items():
+            if not same(expected, actual):
+                found.append(f"{label}: {what}: expected {expected!r}, found {actual!r}")
+        if lacking := sorted(aliases.get(key, set()) - set(version.aliases)):
+            found.append(f"{label}: lacks the aliases {', '.join(lacking)}")
+    return found
+
+
+def _final_aliases(content: Content) -> dict[tuple[str, str], set[str]]:
+    """Return the aliases that each version ends with: a later version takes them over."""
+    holder: dict[tuple[str, str], tuple[str, str]] = {}
+    for artifact in content.artifacts:
+        key = (artifact.version.name, artifact.digest)
+        for alias in artifact.version.aliases:
+            holder[artifact.version.name, alias] = key
+    aliases: dict[tuple[str, str], set[str]] = {}
+    for (_, alias), key in holder.items():
+        aliases.setdefault(key, set()).add(alias)
+    return aliases
+
+
+def _info_differences(content: Content, remote: RemoteRun) -> list[str]:
+    info = content.info
+    pairs = {
+        "name": (info.name, remote.name if info.name else None),
+        "group": (info.group, remote.group),
+        "job type": (info.job_type, remote.job_type),
+        "tags": (sorted(info.tags), sorted(remote.tags)),
+        "notes": (info.notes, remote.notes),
+        "host": (info.host, remote.host),
+    }
+    return [
+        f"{what}: expected {expected!r}, found {found!r}"
+        for what, (expected, found) in pairs.items()
+        if (expected or None) != (found or None)
+    ]
+
+
+def _mapping_difference(expected: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    """Return the first few keys that differ, in words; empty if none does."""
+    texts = (
+        f"{key}: expected {expected.get(key, 'nothing')!r:.80}, "
+        f"found {found.get(key, 'nothing')!r:.80}"
+        for key in dict.fromkeys((*expected, *found))
+        if key not in expected or key not in found or not same(expected[key], found[key])
+    )
+    return "; ".join(islice(texts, 3))

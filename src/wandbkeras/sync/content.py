@@ -1,0 +1,117 @@
+"""What a destination must hold when a stored run has arrived, in W&B's terms.
+
+Planning, rendering and verifying all start from this one description, so they can't disagree.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from typing import Any
+
+from wandbkeras.store.metrics import MetricDefinition
+from wandbkeras.store.reader import State, StoredRun
+from wandbkeras.store.schema import HISTOGRAM, ArtifactVersion, Row, RunInfo
+
+_ARTIFACT_HEADER = b"wandb-artifact-manifest-v1\n"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An artifact version with the digests by which W&B knows it; ``files`` maps to base64 MD5s."""
+
+    version: ArtifactVersion
+    number: int
+    digest: str
+    files: Mapping[str, str]
+
+
+class Content:
+    """A stored run as W&B must hold it."""
+
+    def __init__(self, run: StoredRun) -> None:
+        self.run = run
+        self.info: RunInfo = run.info
+        self.state: State = run.state
+        total = run.folded
+        self.config: Mapping[str, Any] = total.config
+        self.metrics: list[MetricDefinition] = total.metrics.all()
+        self.runtime: float = total.runtime
+        self.process: Mapping[str, Any] = run.attempts[0].state.process if run.attempts else {}
+        self.exit_code: int = total.exit_code if total.exit_code is not None else 1
+
+    @property
+    def is_running(self) -> bool:
+        return self.state == "running"
+
+    @property
+    def remote_state(self) -> str:
+        """The state that W&B shows: a crashed run has an exit code other than 0 there."""
+        return "failed" if self.state == "crashed" else self.state
+
+    @cached_property
+    def steps(self) -> list[int]:
+        """The steps of the rows to hold; the open row of a running run is not among them yet."""
+        steps: list[int] = self.run.history(columns=[])["_step"].to_pylist()
+        return steps[:-1] if self.is_running and self.run.has_open_row else steps
+
+    def rows(self, start: int = 0) -> Iterator[Row]:
+        """Yield the rows from number ``start``, their values as W&B holds them."""
+        for row in islice(self.run.rows(), start, len(self.steps)):
+            values = {key: _wire(value) for key, value in row.values.items()}
+            yield Row(row.step, row.timestamp, row.runtime, values, row.attempt)
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """The summary with what W&B adds: the time of the last row and the run's duration.
+
+        ``_step`` is not ours to say: the client sets it to the last row that it sends, and leaves
+        it out if it sends none.
+        """
+        total = self.run.folded
+        # The client that computes summaries online leaves out what was logged as None.
+        summary = {key: _wire(v) for key, v in total.summary.items() if v is not None}
+        if total.last_step is not None:
+            summary["_timestamp"] = total.last_row_timestamp
+        return {**summary, "_runtime": int(self.runtime)}
+
+    @cached_property
+    def artifacts(self) -> list[Artifact]:
+        """The versions in order; one whose content equals the version before it is that version."""
+        artifacts: list[Artifact] = []
+        latest: dict[str, str] = {}
+        for number, version in enumerate(self.run.artifacts):
+            files = {path: _base64(file.md5) for path, file in version.files.items()}
+            digest = artifact_digest(files)
+            artifacts.append(Artifact(version, number, digest, files))
+            latest[version.name] = digest
+        return artifacts
+
+
+def artifact_digest(files: Mapping[str, str]) -> str:
+    """Return the digest by which W&B knows an artifact with these base64 MD5s.
+
+    Source: ``ArtifactManifestV1.digest`` of wandb: the MD5 over a header and ``path:digest`` lines.
+
+    >>> artifact_digest({"a.txt": "1B2M2Y8AsgTpgAmY7PhCfg=="})
+    'a00c2239f036fb656c1dcbf9a32d89b4'
+    """
+    digest = hashlib.md5(_ARTIFACT_HEADER, usedforsecurity=False)
+    for path, file_digest in sorted(files.items()):
+        digest.update(f"{path}:{file_digest}\n".encode())
+    return digest.hexdigest()
+
+
+def _base64(hexadecimal: str) -> str:
+    return base64.b64encode(bytes.fromhex(hexadecimal)).decode()
+
+
+def _wire(value: Any) -> Any:
+    """Return a value as W&B holds it: a histogram there has counts and edges, nothing else."""
+    if isinstance(value, dict) and value.get("_type") == HISTOGRAM:
+        return {name: value[name] for name in ("_type", "values", "bins")}
+    return value

@@ -1,0 +1,65 @@
+"""Planning: what does the destination hold, and so what is missing?
+
+The server's client appends after the lines that the server holds: row *i* of the merged history is
+line *i* there. So only a prefix of the run may be there already, and the rest is what to send;
+anything else is a conflict, which nothing is sent into.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+from wandbkeras.errors import ConflictError
+from wandbkeras.sync.compare import differences, row_differences
+from wandbkeras.sync.content import Artifact, Content
+from wandbkeras.sync.destination import Destination
+from wandbkeras.sync.readback import RemoteRun, Server
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to send: the rows from ``first_row`` and ``artifacts``; ``complete`` if nothing."""
+
+    destination: Destination
+    entity: str
+    first_row: int = 0
+    artifacts: Sequence[Artifact] = field(default_factory=tuple)
+    complete: bool = False
+
+
+def make_plan(content: Content, destination: Destination, server: Server) -> Plan:
+    """Ask the server and return the plan; ConflictError if it holds something else."""
+    entity = destination.entity or server.default_entity
+    remote = server.find(entity, destination.project, destination.run_id)
+    if remote is None:
+        return Plan(destination, entity, artifacts=content.artifacts)
+    held = held_rows(content, remote, server, entity, destination)
+    missing = missing_artifacts(content, remote)
+    complete = held == len(content.steps) and not missing and not differences(content, remote)
+    return Plan(destination, entity, first_row=held, artifacts=missing, complete=complete)
+
+
+def held_rows(
+    content: Content, remote: RemoteRun, server: Server, entity: str, destination: Destination
+) -> int:
+    """Return how many of the run's first rows the server holds, all of them compared."""
+    if remote.line_count > len(content.steps):
+        raise ConflictError(
+            f"{destination}: the server holds {remote.line_count} rows, the run has "
+            f"{len(content.steps)}: it is another run, or it was sent twice by another tool"
+        )
+    steps = content.steps[: remote.line_count]
+    if steps:
+        found = server.rows(entity, destination.project, destination.run_id, steps)
+        expected = islice(content.rows(), len(steps))
+        for _, text in row_differences(expected, found):
+            raise ConflictError(f"{destination}: the server holds something else: {text}")
+    return len(steps)
+
+
+def missing_artifacts(content: Content, remote: RemoteRun) -> list[Artifact]:
+    """Return the versions that the server lacks, in order."""
+    held = {(a.name, a.digest) for a in remote.artifacts}
+    return [a for a in content.artifacts if (a.version.name, a.digest) not in held]

@@ -1,0 +1,258 @@
+"""W&B's transaction log, the ``.wandb`` file: the one module that knows its bytes.
+
+The container is LevelDB's log format with W&B's file header: blocks of 32 KiB, chunks of
+``crc32 · length · type · data``, a record in one or several chunks. A record is a protobuf message
+``Record``. wandb promises that a new version reads older files, so what is written here can be
+uploaded by whatever wandb is installed.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from wandb.proto import wandb_internal_pb2 as pb
+
+FILE_HEADER = struct.pack("<4sHB", b":W&B", 0xBEE1, 0)
+BLOCK_BYTES = 32 * 1024
+_CHUNK_HEADER = struct.Struct("<IHB")
+_FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
+
+
+@dataclass(frozen=True)
+class ManifestEntry:
+    """A file of an artifact to upload: ``digest`` is the base64 MD5, ``local_path`` its bytes."""
+
+    digest: str
+    size: int
+    local_path: str
+
+
+class TransactionLog:
+    """Writes one ``.wandb`` file, record by record."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("xb")
+        self._file.write(FILE_HEADER)
+        self._offset = len(FILE_HEADER)
+        self._number = 0
+
+    def write(self, record: pb.Record) -> None:
+        """Append a record, numbered."""
+        self._number += 1
+        record.num = self._number
+        data = record.SerializeToString()
+        kind, last = _FULL, False
+        start = 0
+        while not last:
+            room = self._room()
+            chunk = data[start : start + room]
+            start += len(chunk)
+            last = start == len(data)
+            if not last:
+                kind = _FIRST if kind == _FULL else _MIDDLE
+            elif kind != _FULL:
+                kind = _LAST
+            self._write_chunk(kind, chunk)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> TransactionLog:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _room(self) -> int:
+        """Return the bytes of data that fit into this block, filling up one that takes none."""
+        left = BLOCK_BYTES - self._offset % BLOCK_BYTES
+        if left < _CHUNK_HEADER.size:
+            self._file.write(bytes(left))
+            self._offset += left
+            left = BLOCK_BYTES
+        return left - _CHUNK_HEADER.size
+
+    def _write_chunk(self, kind: int, data: bytes) -> None:
+        checksum = zlib.crc32(data, zlib.crc32(bytes([kind])))
+        self._file.write(_CHUNK_HEADER.pack(checksum, len(data), kind) + data)
+        self._offset += _CHUNK_HEADER.size + len(data)
+
+
+def header(producer: str) -> pb.Record:
+    """Return the record that begins a log."""
+    version = pb.VersionInfo(producer=producer, min_consumer="0.40.0")
+    return pb.Record(header=pb.HeaderRecord(version_info=version))
+
+
+def run(
+    *,
+    run_id: str,
+    entity: str | None,
+    project: str,
+    name: str | None,
+    group: str | None,
+    job_type: str | None,
+    tags: Iterable[str],
+    notes: str | None,
+    host: str | None,
+    start_time: float,
+    config: Mapping[str, Any],
+) -> pb.Record:
+    """Return the record that makes the run; ``start_time`` in seconds since the epoch."""
+    return pb.Record(
+        run=pb.RunRecord(
+            run_id=run_id,
+            entity=entity or "",
+            project=project,
+            display_name=name or "",
+            run_group=group or "",
+            job_type=job_type or "",
+            tags=list(tags),
+            notes=notes or "",
+            host=host or "",
+            start_time=_timestamp(start_time),
+            config=pb.ConfigRecord(
+                update=[
+                    pb.ConfigItem(key=key, value_json=_json(value)) for key, value in config.items()
+                ]
+            ),
+        )
+    )
+
+
+def environment(*, host: str, program: str, python: str, started: float) -> pb.Record:
+    """Return what W&B's Overview shows of the machine; ``started`` in seconds since the epoch."""
+    return pb.Record(
+        environment=pb.EnvironmentRecord(
+            host=host,
+            program=program,
+            python=python,
+            started_at=_timestamp(started),
+            # One machine wrote the run; its part of the config has its name.
+            writer_id="wandbkeras",
+        )
+    )
+
+
+def metric(
+    *,
+    name: str,
+    step_metric: str | None,
+    step_sync: bool,
+    hidden: bool,
+    summary: Iterable[str],
+    goal: str | None,
+) -> pb.Record:
+    """Return a ``define_metric``; a name that ends in ``*`` is a glob."""
+    goals = {"minimize": pb.MetricRecord.GOAL_MINIMIZE, "maximize": pb.MetricRecord.GOAL_MAXIMIZE}
+    record = pb.MetricRecord(
+        step_metric=step_metric or "",
+        options=pb.MetricOptions(step_sync=step_sync, hidden=hidden, defined=True),
+        summary=pb.MetricSummary(**dict.fromkeys(summary, True)),
+        goal=goals.get(goal or "", pb.MetricRecord.GOAL_UNSET),
+    )
+    if name.endswith("*"):
+        record.glob_name = name
+    else:
+        record.name = name
+    return pb.Record(metric=record)
+
+
+def history(step: int, timestamp: float, runtime: float, values: Mapping[str, Any]) -> pb.Record:
+    """Return one row of the history."""
+    row = {**values, "_step": step, "_timestamp": timestamp, "_runtime": runtime}
+    items = [pb.HistoryItem(key=key, value_json=_json(value)) for key, value in row.items()]
+    return pb.Record(history=pb.HistoryRecord(item=items, step=pb.HistoryStep(num=step)))
+
+
+def summary(values: Mapping[str, Any], runtime: float) -> pb.Record:
+    """Return the whole summary; ``runtime`` (seconds) is the duration that W&B shows."""
+    items = [pb.SummaryItem(key=key, value_json=_json(value)) for key, value in values.items()]
+    duration = pb.SummaryItem(nested_key=["_wandb", "runtime"], value_json=_json(int(runtime)))
+    return pb.Record(summary=pb.SummaryRecord(update=[*items, duration]))
+
+
+def artifact(
+    *,
+    run_id: str,
+    entity: str,
+    project: str,
+    name: str,
+    type: str,
+    digest: str,
+    description: str | None,
+    metadata: Mapping[str, Any],
+    aliases: Iterable[str],
+    client_id: str,
+    sequence_client_id: str,
+    files: Mapping[str, ManifestEntry],
+    staging_directory: Path,
+) -> pb.Record:
+    """Return a version of an artifact, its files uploaded from where they lie.
+
+    It is a ``LogArtifactRequest`` and no bare ``ArtifactRecord``, because only the former names a
+    staging directory: clients delete staged files after uploading, and in wandb's public source
+    without a name every local file of the manifest counts as staged.
+    """
+    entries = [
+        pb.ArtifactManifestEntry(
+            path=path,
+            digest=entry.digest,
+            size=entry.size,
+            local_path=entry.local_path,
+            # No second copy in the client's cache.
+            skip_cache=True,
+        )
+        for path, entry in sorted(files.items())
+    ]
+    record = pb.ArtifactRecord(
+        run_id=run_id,
+        entity=entity,
+        project=project,
+        name=name,
+        type=type,
+        digest=digest,
+        digest_algorithm="MANIFEST_MD5",
+        description=description or "",
+        metadata=_json(dict(metadata)),
+        aliases=list(aliases),
+        finalize=True,
+        client_id=client_id,
+        sequence_client_id=sequence_client_id,
+        manifest=pb.ArtifactManifest(
+            version=1, storage_policy="wandb-storage-policy-v1", contents=entries
+        ),
+    )
+    request = pb.LogArtifactRequest(artifact=record, staging_dir=str(staging_directory))
+    return pb.Record(request=pb.Request(log_artifact=request))
+
+
+def exit(exit_code: int, runtime: float, *, complete: bool) -> pb.Record:
+    """Return the end; with ``complete`` False the run stays in the state running."""
+    return pb.Record(
+        exit=pb.RunExitRecord(exit_code=exit_code, runtime=int(runtime), not_complete=not complete)
+    )
+
+
+def _json(value: Any) -> str:
+    # Bare NaN and Infinity are W&B's own dialect, as is text that is not escaped.
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _timestamp(seconds: float) -> Timestamp:
+    stamp = Timestamp()
+    stamp.FromMicroseconds(round(seconds * 1e6))
+    return stamp
