@@ -11,6 +11,9 @@ from wandbkeras.errors import UsageError
 
 MAX_BINS = 512  # W&B refuses histograms of more
 
+Doubles = np.ndarray[Any, np.dtype[np.float64]]
+_HALF_RANGE = (np.finfo(np.float64).min / 2, np.finfo(np.float64).max / 2)
+
 
 class Histogram:
     """The distribution of some numbers, as ``wandb.Histogram``: counts and bin edges.
@@ -42,10 +45,10 @@ class Histogram:
         else:
             if not 1 <= num_bins <= MAX_BINS:
                 raise UsageError(f"Histogram: received num_bins {num_bins}; expected 1 to 512")
-            values = np.asarray(sequence).reshape(-1)
-            finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
+            values = _numbers(sequence)
+            finite = values[np.isfinite(values)]
             self.stats = _statistics(values, finite)
-            counts, edges = np.histogram(finite.astype(np.float64, copy=False), bins=num_bins)
+            counts, edges = _binned(finite, num_bins)
         self.histogram: list[float] = counts.tolist()
         self.bins: list[float] = edges.astype(np.float64).tolist()
         _check(self.histogram, self.bins)
@@ -60,23 +63,43 @@ class Histogram:
         return {**value, "stats": self.stats} if self.stats else value
 
 
-def _statistics(values: np.ndarray[Any, Any], finite: np.ndarray[Any, Any]) -> dict[str, float]:
-    floating = values.dtype.kind == "f"
+def _numbers(sequence: Any) -> Doubles:
+    values = np.asarray(sequence).reshape(-1)
+    # Kind V holds the small floats that NumPy itself lacks, as bfloat16.
+    if values.dtype.kind not in "biufV" or values.dtype.names:
+        raise UsageError(f"Histogram: received an array of {values.dtype}; expected numbers")
+    return values.astype(np.float64)
+
+
+def _statistics(values: Doubles, finite: Doubles) -> dict[str, float]:
     stats: dict[str, float] = {
         "count": values.size,
-        "nan": int(np.isnan(values).sum()) if floating else 0,
-        "posinf": int(np.isposinf(values).sum()) if floating else 0,
-        "neginf": int(np.isneginf(values).sum()) if floating else 0,
+        "nan": int(np.isnan(values).sum()),
+        "posinf": int(np.isposinf(values).sum()),
+        "neginf": int(np.isneginf(values).sum()),
         "zero": int(values.size - np.count_nonzero(values)),
     }
     if finite.size:
-        stats |= {
-            "min": float(finite.min()),
-            "max": float(finite.max()),
-            "mean": float(finite.mean(dtype=np.float64)),
-            "std": float(finite.std(dtype=np.float64)),
-        }
+        with np.errstate(over="ignore", invalid="ignore"):
+            stats |= {
+                "min": float(finite.min()),
+                "max": float(finite.max()),
+                "mean": float(finite.mean()),
+                "std": float(finite.std()),
+            }
     return stats
+
+
+def _binned(finite: Doubles, bins: int) -> tuple[np.ndarray[Any, Any], Doubles]:
+    """Count as ``numpy.histogram``, which fails at a very wide or very narrow range."""
+    halves = finite / 2  # so that no difference overflows
+    low, high = (halves.min(), halves.max()) if finite.size else (0.0, 0.5)
+    narrowest = bins * np.spacing(max(abs(low), abs(high)))
+    if high - low < narrowest:
+        margin = max(narrowest, 0.25)
+        low, high = low - margin, high + margin
+    counts, edges = np.histogram(halves, bins=bins, range=(low, high))
+    return counts, np.clip(edges, *_HALF_RANGE) * 2
 
 
 def _check(counts: Sequence[float], edges: Sequence[float]) -> None:

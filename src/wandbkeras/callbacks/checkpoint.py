@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -52,19 +52,15 @@ class BestCheckpoint(Part):
         )
         if run.dir is None:
             return
-        path = self._save(Path(run.dir))
-        try:
+        # In the run's own directory: $TMPDIR may be small, and is not there to be relied on.
+        with tempfile.TemporaryDirectory(prefix=".saving-", dir=run.dir) as folder:
             artifact = Artifact(name, type="model", metadata=self._metadata(epoch, best.value))
-            artifact.add_file(path)
+            artifact.add_file(self._save(Path(folder)))
             run.log_artifact(artifact, aliases=["latest", "best", f"epoch_{epoch}"])
-        finally:
-            path.unlink()
 
-    def _save(self, directory: Path) -> Path:
-        """Save to a file of the run's own directory, from where it becomes a blob."""
+    def _save(self, folder: Path) -> Path:
+        """Save the model into ``folder``, from where it becomes a blob."""
         suffix = ".weights.h5" if self.save_weights_only else ".keras"
-        folder = directory / f".saving-{os.getpid()}"
-        folder.mkdir(exist_ok=True)
         path = folder / f"model-best{suffix}"
         if self.save_weights_only:
             self.model.save_weights(path, overwrite=True)

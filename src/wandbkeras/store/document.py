@@ -24,7 +24,7 @@ def encode(members: Mapping[str, Any]) -> bytes:
     >>> print(encode({"id": "k3j9x2ab"}).decode(), end="")
     {
       "id": "k3j9x2ab",
-      "checksum": "crc32:6ca12d66"
+      "checksum": "crc32:c1064eaf"
     }
     """
     plain = {key: value for key, value in members.items() if key != "checksum"}

@@ -36,7 +36,7 @@ def encode_frame(record: Any) -> bytes:
     """Return the frame of ``record``: length, CRC-32 of length and payload, payload.
 
     >>> encode_frame(["event"]).hex()
-    '07000000d3cd67a091a56576656e74'
+    '0700000000a45ebf91a56576656e74'
     """
     payload = _encode(record)
     length = _LENGTH.pack(len(payload))
