@@ -109,11 +109,11 @@ class Run:
         Raises:
             UnsupportedValueError: a value can't be recorded; nothing of the row is.
         """
-        if not isinstance(data, Mapping):
+        if type(data) is not dict and not isinstance(data, Mapping):
             raise UnsupportedValueError(f"log: received {type(data).__name__}; expected a dict")
         values = plain_row(data)
         timestamp = time.time()
-        if not RESERVED.isdisjoint(values):
+        if not values.keys().isdisjoint(RESERVED):
             timestamp = _take_timestamp(values)
         writer = self._writer
         if writer is None:

@@ -36,9 +36,10 @@ def decode(data: bytes, path: Path) -> dict[str, Any]:
     """Return the document's members; DamagedError, naming ``path``, if it isn't as written."""
     try:
         members = json.loads(data)
+        as_written = isinstance(members, dict) and encode(members) == data
     except (ValueError, RecursionError) as error:
         raise DamagedError(f"{path}: not a JSON document ({error})") from error
-    if not isinstance(members, dict) or encode(members) != data:
+    if not as_written:
         raise DamagedError(f"{path}: the checksum does not match: bytes were changed after writing")
     del members["checksum"]
     return members

@@ -80,23 +80,28 @@ class JournalWriter:
         self.synced = 0
         self._disk = disk
         self._fd = disk.create(path)
+        self._overhang = False
         first = MAGIC + encode_frame({"format": FORMAT_VERSION, **header})
         try:
             write_all(disk, self._fd, first)
+            disk.sync_directory(path.parent)
         except OSError:
             self.close()
+            disk.remove(path)
             raise
         self.size = len(first)
-        disk.sync_directory(path.parent)
 
     def append(self, frame: bytes) -> None:
         """Append one frame; OSError if the disk did not take all of it (then none of it stays)."""
+        if self._overhang:
+            self._cut()
         try:
             taken = self._disk.write(self._fd, frame)
             if taken != len(frame):
                 write_all(self._disk, self._fd, frame[taken:])
         except OSError:
-            self._disk.cut(self._fd, self.size)
+            self._overhang = True
+            self._cut()
             raise
         self.size += len(frame)
 
@@ -110,6 +115,11 @@ class JournalWriter:
     def close(self) -> None:
         self._disk.close(self._fd)
 
+    def _cut(self) -> None:
+        """Cut off what a failed write left; some file systems refuse that too while full."""
+        self._disk.cut(self._fd, self.size)
+        self._overhang = False
+
 
 def read_journal(path: Path) -> Journal:
     """Read a segment; DamagedError if its header is unreadable, NewerFormatError if it is newer."""
@@ -121,7 +131,7 @@ def read_journal(path: Path) -> Journal:
     frames = _Frames(path, data)
     payloads = iter(frames)
     header = next(payloads, None)
-    if header is None and frames.torn:
+    if header is None and not frames.damage:  # or while its header was being written
         return Journal(path, header={}, torn=len(data))
     if not isinstance(header, dict) or frames.damage:
         raise DamagedError(f"{path}: the journal's header frame is damaged")

@@ -57,8 +57,13 @@ def row_differences(
                 "_timestamp": row.timestamp,
                 "_runtime": row.runtime,
             }
-            if text := _mapping_difference(whole, remote):
+            # History that the server has exported reads back with None for what was not logged.
+            if text := _mapping_difference(_logged(whole), _logged(remote)):
                 yield number, f"row {number} (_step {row.step}): {text}"
+
+
+def _logged(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if value is not None}
 
 
 def differences(content: Content, remote: RemoteRun) -> list[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -38,7 +39,7 @@ class Content:
         self.info: RunInfo = run.info
         self.state: State = run.state
         total = run.folded
-        self.config: Mapping[str, Any] = total.config
+        self.config: Mapping[str, Any] = {k: _config_wire(v) for k, v in total.config.items()}
         self.metrics: list[MetricDefinition] = total.metrics.all()
         self.runtime: float = total.runtime
         self.process: Mapping[str, Any] = run.attempts[0].state.process if run.attempts else {}
@@ -108,6 +109,15 @@ def artifact_digest(files: Mapping[str, str]) -> str:
 
 def _base64(hexadecimal: str) -> str:
     return base64.b64encode(bytes.fromhex(hexadecimal)).decode()
+
+
+def _config_wire(value: Any) -> Any:
+    """Return a config value as W&B's client sends it: JSON proper, where NaN is null."""
+    if isinstance(value, dict):
+        return {key: _config_wire(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_config_wire(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _wire(value: Any) -> Any:

@@ -19,8 +19,10 @@ import wandb.errors
 from wandbkeras.errors import CredentialsError, RefusedError, SyncError, UnreachableError
 
 VERSION: str = wandb.__version__
-# A page of the history is asked for by its first and last step, so that gaps cost nothing.
+# The client pages by step, not by row: asked for a range with gaps, it makes a request for every
+# thousand steps of them. So each page is asked for by its own first and last step.
 PAGE_ROWS = 1_000
+_MAX_PAGE_STEPS = 2**31 - 1
 _CONNECT_SECONDS = 10.0
 
 
@@ -96,20 +98,17 @@ class Server:
     def rows(
         self, entity: str, project: str, run_id: str, steps: Sequence[int]
     ) -> Iterator[dict[str, Any]]:
-        """Yield the history that the server holds between the first and the last of ``steps``.
+        """Yield the rows that the server holds at ``steps``, ascending, and between them.
 
-        ``steps`` are the steps that are expected, ascending: they say where to look.
+        Rows elsewhere are not seen: their number tells.
         """
         with _mapped(self.base_url):
             run = self._run(entity, project, run_id)
-            for start in range(0, len(steps) if run is not None else 0, PAGE_ROWS):
-                page = steps[start : start + PAGE_ROWS]
-                after = steps[start + PAGE_ROWS] if start + PAGE_ROWS < len(steps) else None
-                stop = page[-1] + 1 if after is None else after
+            for first, last in _pages(steps if run is not None else ()):
                 yield from run.scan_history(
-                    min_step=page[0],
-                    max_step=stop,
-                    page_size=stop - page[0],
+                    min_step=first,
+                    max_step=last + 1,
+                    page_size=last + 1 - first,
                     use_cache=False,
                 )
 
@@ -121,6 +120,21 @@ class Server:
             if "could not find" in str(error).lower():
                 return None
             raise
+
+
+def _pages(steps: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield the first and last step of each page.
+
+    >>> list(_pages([0, 1, 2**40])), list(_pages([]))
+    ([(0, 1), (1099511627776, 1099511627776)], [])
+    """
+    start = 0
+    for index, step in enumerate(steps):
+        if index - start == PAGE_ROWS or step - steps[start] >= _MAX_PAGE_STEPS:
+            yield steps[start], steps[index - 1]
+            start = index
+    if steps:
+        yield steps[start], steps[-1]
 
 
 def configured_base_url() -> str:
