@@ -138,7 +138,7 @@ class Hand:
         body = json.dumps({"query": query, "variables": variables}).encode()
         return self.send("POST", "/graphql", body)
 
-    def mutate(self, name: str, answer: str, **fields: Any) -> Any:
+    def mutate(self, name: str, answer: str, /, **fields: Any) -> Any:
         """One mutation that is accepted; what it answers."""
         kind = name[0].upper() + name[1:] + "Input"
         query = f"mutation M($input: {kind}!) {{ {name}(input: $input) {{ {answer} }} }}"
@@ -146,7 +146,7 @@ class Hand:
         assert got.status == 200, got.body
         return got.body["data"][name]
 
-    def upsert(self, run: str = RUN, **fields: Any) -> Any:
+    def upsert(self, run: str = RUN, /, **fields: Any) -> Any:
         return self.mutate(
             "upsertBucket",
             "inserted bucket { id state historyLineCount }",
@@ -185,7 +185,7 @@ class Hand:
         )  # fmt: skip
         assert self.put(made["artifactManifest"]["file"]["uploadUrl"], body).status == 200
 
-    def artifact_file(self, artifact: str, name: str, md5: str, **fields: Any) -> Any:
+    def artifact_file(self, artifact: str, name: str, md5: str, /, **fields: Any) -> Any:
         node = "uploadUrl storagePath uploadMultipartUrls { uploadID uploadUrlParts { uploadUrl } }"
         made = self.mutate(
             "createArtifactFiles",
@@ -420,6 +420,41 @@ def test_a_silent_run_is_crashed_and_runs_again(tmp_path: Path) -> None:
         assert hand.upsert()["bucket"]["state"] == "running"
 
 
+def test_counts_lag_behind(tmp_path: Path) -> None:
+    """With a lag the server takes lines at once and tells of them later, as the hosted one."""
+    with LoopbackServer(tmp_path / "server", lag_s=3600.0).start() as server:
+        hand = Hand(server)
+        hand.upsert()
+        assert hand.history('{"_step": 0}').status == 200
+        assert hand.history('{"_step": 1}', offset=1).status == 200
+        assert hand.upsert()["bucket"]["historyLineCount"] == 0
+        assert len(server.run(ENTITY, PROJECT, RUN).history) == 2
+
+
+def test_the_history_of_an_ended_run_is_exported(tmp_path: Path) -> None:
+    """With exports wandb.Api reads an ended run's rows from Parquet, absent values as None."""
+    with LoopbackServer(tmp_path / "server", exports=True).start() as server:
+        hand = Hand(server)
+        hand.upsert()
+        rows = [{"_step": 0, "x": math.nan, "big": BIG}, {"_step": 5, "x": 1.5, "late": "a"}]
+        hand.history(*map(json.dumps, rows))
+        hand.stream({"complete": True, "exitcode": 0})
+        code = """
+            import json, wandb
+            run = wandb.Api().run("loopback/digits/run1")
+            print(json.dumps(list(run.scan_history())))
+        """
+        read = json.loads(wandb_process(server, tmp_path / "home", code).stdout)
+        assert same_rows(
+            read,
+            [
+                {"_step": 0, "x": math.nan, "big": BIG, "late": None},
+                {"_step": 5, "x": 1.5, "big": None, "late": "a"},
+            ],
+        )
+        assert server.violations() == []
+
+
 def test_an_artifact_with_the_latest_digest_makes_no_version(hand: Hand) -> None:
     """The same digest gives the committed version back, and the aliases move to it."""
     hand.upsert()
@@ -506,6 +541,13 @@ def test_unknown_graphql_is_a_violation(hand: Hand, query: str) -> None:
     """A field, argument or operation outside the schema is refused."""
     assert hand.graphql(query).status == 400
     assert kinds(hand.server) == ["graphql"]
+
+
+def test_a_wrong_variable_is_a_violation(hand: Hand) -> None:
+    """A variable that its type can't hold is refused before anything is resolved."""
+    query = "query Q($n: Int!) { models(first: $n) { edges { cursor } } }"
+    assert [hand.graphql(query, n=n).status for n in (1, 2**40, "1")] == [200, 400, 400]
+    assert kinds(hand.server) == ["graphql", "graphql"]
 
 
 @pytest.mark.parametrize(
