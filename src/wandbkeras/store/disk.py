@@ -9,6 +9,7 @@ What this does not promise: a file system that acknowledges a sync and loses it 
 from __future__ import annotations
 
 import os
+import secrets
 from pathlib import Path
 
 
@@ -65,14 +66,18 @@ def write_all(disk: Disk, fd: int, data: bytes) -> None:
 
 def write_file(disk: Disk, path: Path, data: bytes) -> None:
     """Put ``data`` at ``path``: after a crash there is the old file or the new one, never half."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     fd = disk.create(temporary)
     try:
-        write_all(disk, fd, data)
-        disk.sync(fd)
-    finally:
-        disk.close(fd)
-    disk.replace(temporary, path)
+        try:
+            write_all(disk, fd, data)
+            disk.sync(fd)
+        finally:
+            disk.close(fd)
+        disk.replace(temporary, path)
+    except OSError:
+        disk.remove(temporary)
+        raise
     disk.sync_directory(path.parent)
 
 

@@ -35,7 +35,7 @@ def encode(members: Mapping[str, Any]) -> bytes:
 def decode(data: bytes, path: Path) -> dict[str, Any]:
     """Return the document's members; DamagedError, naming ``path``, if it isn't as written."""
     try:
-        members = json.loads(data)
+        members: dict[str, Any] = json.loads(data)
         as_written = isinstance(members, dict) and encode(members) == data
     except (ValueError, RecursionError) as error:
         raise DamagedError(f"{path}: not a JSON document ({error})") from error

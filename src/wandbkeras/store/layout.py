@@ -19,6 +19,7 @@ _ID_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 _RUN_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PART = re.compile(r"(\d{3,})-(\d{3,})(?:-(\d{3,}))?\.parquet")
+_PART_FILE = re.compile(r"(\d{3,})-(\d{3,})(?:-(\d{3,}))?\.(?:parquet|tmp)")
 
 STREAMS = ("history", "histograms", "events")
 
@@ -114,12 +115,12 @@ class Layout:
         return _numbers(self.attempt(attempt), re.compile(rf"journal-{writer:03d}-(\d{{3,}})\.wbk"))
 
     def part_files(self, stream: str, attempt: int, writer: int) -> list[Path]:
-        """Return the Parquet files of a writer that lie in the stream's directory, named or not."""
+        """Return a writer's files in the stream's directory: named, unnamed and unfinished ones."""
         directory = self.root / stream
         if not directory.is_dir():
             return []
         prefix = (attempt, writer)
-        matches = {path: _PART.fullmatch(path.name) for path in directory.iterdir()}
+        matches = {path: _PART_FILE.fullmatch(path.name) for path in directory.iterdir()}
         return sorted(p for p, m in matches.items() if m and (int(m[1]), int(m[2])) == prefix)
 
     def listed_part(self, name: str) -> Path:

@@ -8,12 +8,15 @@ fits 64 bits, a float, a string, a list of such, or a histogram: a dict with ``_
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wandbkeras.errors import DamagedError, NewerFormatError
+import msgspec
+
+from wandbkeras.errors import DamagedError, NewerFormatError, UsageError
 from wandbkeras.store import document
+from wandbkeras.store.layout import check_run_id
 
 RUN_FORMAT = "wandbkeras-run"
 FORMAT_VERSION = 1
@@ -45,12 +48,12 @@ def read_info(path: Path) -> RunInfo:
     if members.get("format") != RUN_FORMAT:
         raise DamagedError(f"{path}: format {members.get('format')!r}, expected {RUN_FORMAT!r}")
     check_version(path, members)
-    known = {f.name for f in fields(RunInfo)}
     try:
-        info = RunInfo(**{key: value for key, value in members.items() if key in known})
-    except TypeError as error:
+        info = msgspec.convert(members, RunInfo)
+        check_run_id(info.id)
+    except (msgspec.ValidationError, UsageError) as error:
         raise DamagedError(f"{path}: {error}") from error
-    return RunInfo(**{**asdict(info), "tags": tuple(info.tags)})
+    return info
 
 
 def check_version(path: Path, members: Mapping[str, Any]) -> None:
@@ -107,19 +110,12 @@ def read_artifact(path: Path) -> ArtifactVersion:
     members = document.read(path)
     check_version(path, members)
     try:
-        files = {name: ArtifactFile(**entry) for name, entry in members["files"].items()}
-        for name in files:
-            _check_artifact_path(path, name)
-        return ArtifactVersion(
-            name=members["name"],
-            type=members["type"],
-            aliases=tuple(members["aliases"]),
-            description=members["description"],
-            metadata=members["metadata"],
-            files=files,
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise DamagedError(f"{path}: not an artifact manifest ({error!r})") from error
+        version = msgspec.convert(members, ArtifactVersion)
+    except msgspec.ValidationError as error:
+        raise DamagedError(f"{path}: not an artifact manifest ({error})") from error
+    for name in version.files:
+        _check_artifact_path(path, name)
+    return version
 
 
 def _check_artifact_path(path: Path, name: str) -> None:

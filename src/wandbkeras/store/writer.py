@@ -78,7 +78,8 @@ class RunWriter:
             if complete and (missing := self.state.metrics.missing_step_metrics(row)):
                 values, row = {**values, **missing}, {**row, **missing}
             kind = HISTORY if complete else PARTIAL
-            self._append((kind, step, timestamp, runtime, values))
+            if not self._append((kind, step, timestamp, runtime, values)):
+                return
             if complete:
                 self._partial = None
                 self.state.apply_row(step, timestamp, runtime, row)
@@ -120,8 +121,9 @@ class RunWriter:
         self._stop.set()
         self._thread.join()
         try:
-            self._journal.sync()
-            self._journal.close()
+            for journal in (*self._retired, self._journal):
+                journal.sync()
+                journal.close()
             self._seal(before=self._segment + 1, compact=True)
         except (OSError, WandbkerasError) as error:
             self._say(f"the run stays unsealed, nothing is lost: {error}")
@@ -159,7 +161,8 @@ class RunWriter:
             self._partial = None
             self.state.apply_row(step, timestamp, runtime, row)
 
-    def _append(self, record: tuple[Any, ...]) -> None:
+    def _append(self, record: tuple[Any, ...]) -> bool:
+        """Append a record; False, counting it, if the disk does not take it."""
         try:
             if self._dropped:
                 self._append_dropped()
@@ -167,6 +170,8 @@ class RunWriter:
         except OSError as error:
             self._dropped += record[0] != EVENT or record[1] != "heartbeat"
             self._warn(f"not everything is recorded from here on, training goes on: {error}")
+            return False
+        return True
 
     def _append_dropped(self) -> None:
         """Say in the run how many records the disk did not take."""

@@ -1,0 +1,67 @@
+"""What every test stands on: no settings from outside, no run left over from another test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+import wandbkeras
+from tests.server.fixture import wandb_server  # noqa: F401
+from wandbkeras.store import document
+from wandbkeras.store.disk import Disk
+from wandbkeras.store.layout import Layout
+from wandbkeras.store.reader import StoredRun
+from wandbkeras.store.schema import RunInfo
+
+# Examples write real files, so none has a deadline. The same ones each time: a run that fails is no
+# lottery; `--hypothesis-profile thorough` looks further.
+_COMMON = {
+    "deadline": None,
+    "suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+}
+settings.register_profile("steady", derandomize=True, **_COMMON)
+settings.register_profile("thorough", derandomize=False, max_examples=2_000, **_COMMON)
+settings.load_profile("steady")
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+@pytest.fixture(autouse=True)
+def _nothing_from_outside(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Hide wandb's settings from the test and finish the run that it leaves active."""
+    for name in [name for name in os.environ if name.startswith(("WANDB_", "WANDBKERAS_"))]:
+        monkeypatch.delenv(name)
+    yield
+    wandbkeras.finish()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """The directory of runs that :func:`start` records into."""
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def start(store: Path) -> Callable[..., wandbkeras.Run]:
+    """``init`` with the test's own store."""
+    return lambda **arguments: wandbkeras.init(**{"dir": store, **arguments})
+
+
+@pytest.fixture
+def stored(store: Path) -> Callable[[wandbkeras.Run], StoredRun]:
+    """Open a recorded run anew, as another process would."""
+    return lambda run: wandbkeras.Store(store).run(run.id)
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    """A run directory that holds its ``run.json`` and nothing else."""
+    root = tmp_path / "run-20261123_054500-k3j9x2ab"
+    root.mkdir()
+    made = Layout(root)
+    document.write(Disk(), made.info, RunInfo("k3j9x2ab", 1795412700.0).to_document())
+    return made

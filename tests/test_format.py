@@ -1,0 +1,488 @@
+"""docs/format.md is enough: a reader and a writer that know nothing else agree with the package."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import re
+import signal
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import wandbkeras
+from tests import strategies
+from tests.disks import InterruptedDisk
+from tests.format_reader import Run, UnreadableError, parse_document, parse_segment, read_run
+from tests.strategies import canonical
+from wandbkeras.errors import NewerFormatError
+from wandbkeras.store import writer as writer_module
+from wandbkeras.store.disk import Disk
+from wandbkeras.store.journal import read_journal
+from wandbkeras.store.layout import Layout
+from wandbkeras.store.process import describe_process
+from wandbkeras.store.reader import StoredRun
+from wandbkeras.store.schema import RUN_FORMAT
+from wandbkeras.store.seal import seal
+from wandbkeras.store.writer import RunWriter
+
+DOCUMENT = Path(__file__).parent.parent / "docs" / "format.md"
+Start = Callable[..., wandbkeras.Run]
+
+# A value of each kind, and each way in which two kinds meet in one column.
+VALUES: list[dict[str, Any]] = [
+    {"loss": 0.5, "n": 1, "s": "a", "ok": True, "mixed": 1, "list": [1, None, float("nan")]},
+    {"loss": float("nan"), "n": 2**60, "s": "é", "ok": None, "mixed": "1", "late": None},
+    {"loss": float("-inf"), "n": -1, "s": "", "ok": False, "mixed": True, "late": None},
+    {"loss": 3, "n": 0.25, "big": 2**63 - 1, "a.b": {"deep": [1.5]}, "": -(2**63)},
+    {"w": {"_type": "histogram", "values": [1, 2], "bins": [0.0, 0.5, 1.0]}, "late": 7},
+    {"w": wandbkeras.Histogram([0.0, 1.0, float("inf")], num_bins=2).to_value(), "loss": 1.0},
+    {"w": 0.125, "late": 0.5, "only none": None},
+    {},
+]
+
+
+def independent(root: Path) -> Run:
+    return read_run(root, host=platform.node(), now=time.time())
+
+
+def assert_read_alike(root: Path) -> Run:
+    """Both readers find the same run at ``root``; return it."""
+    run, stored = independent(root), StoredRun(root)
+    rows = [
+        (row.step, row.timestamp, row.runtime, row.attempt, row.values) for row in stored.rows()
+    ]
+    assert canonical(run.rows) == canonical(rows)
+    assert canonical(run.state["config"]) == canonical(stored.config)
+    assert canonical(run.state["summary"]) == canonical(stored.summary)
+    assert run.status == stored.state
+    assert run.state["exit_code"] == stored.exit_code
+    assert run.state["dropped"] == stored.folded.dropped
+    artifacts = [json.loads(json.dumps(version.to_document())) for version in stored.artifacts]
+    assert run.artifacts == artifacts
+    assert run.info["id"] == stored.info.id
+    assert len(run.damage) == sum(len(view.tail.damage) for view in stored.attempts)
+    assert run.torn == sum(view.tail.torn for view in stored.attempts)
+    return run
+
+
+def logged(run: Run) -> list[Any]:
+    return [canonical(row[4]) for row in run.rows]
+
+
+def write_rows(writer: RunWriter, rows: list[dict[str, Any]], first_step: int = 0) -> None:
+    for step, values in enumerate(rows, first_step):
+        writer.history(step, 1795412700.5 + step, 0.5 * step, dict(values), complete=True)
+
+
+@pytest.fixture
+def open_writer(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> Callable[..., RunWriter]:
+    """Begin an attempt whose background thread leaves sealing to the test."""
+    monkeypatch.setattr(writer_module, "SYNC_SECONDS", 3600.0)
+
+    def open_one(process: Mapping[str, Any] = {}, **arguments: Any) -> RunWriter:
+        described = {**describe_process(), "from_step": 0, **process}
+        return RunWriter(layout, described, **arguments)
+
+    return open_one
+
+
+def record_everything(start: Start, directory: Path) -> wandbkeras.Run:
+    """Start a run and record one of everything; it is not finished."""
+    config = {"lr": 1e-3, "big": 1e16, "small": 1.5e-05, "nested": {"layers": [64, "é\t\x7f\x01"]}}
+    run = start(
+        project="digits", id="k3j9x2ab", tags=["demo", "x"], notes='a "note"\n', config=config
+    )
+    run.define_metric("loss", summary="min,mean,last")
+    run.define_metric("val.*", summary="max", step_metric="epoch")
+    run.define_metric("val.acc", summary="first", goal="maximize")
+    run.define_metric("hushed", summary="none")
+    for values in VALUES:
+        run.log(values)
+    run.log({"epoch": 3, "val": {"acc": 0.5, "f1": 0.25}, "hushed": 1})
+    run.log({"val.f1": 0.125, "val.acc": 0.75}, step=20)
+    run.log({"hushed": 2, "val.f1": float("nan")}, step=20)
+    run.config.update({"lr": 0.1, "gone": 1}, allow_val_change=True)
+    del run.config["gone"]
+    run.summary["best"] = float("inf")
+    run.summary["loss"] = "set by hand"
+    del run.summary["n"]
+    run.define_metric("loss", summary="max")
+    run.log({"loss": 0.25, "n": 5})
+    for index in range(2):
+        file = directory / "model.keras"
+        file.write_bytes(b"weights" * index)
+        artifact = wandbkeras.Artifact("model", type="model", metadata={"score": 0.5})
+        artifact.add_file(file)
+        artifact.add_file(file, "again/model.keras")
+        run.log_artifact(artifact, aliases=["best"])
+    return run
+
+
+@pytest.mark.parametrize("exit_code", [None, 0, 3])
+def test_both_readers_find_the_same_run(
+    start: Start, tmp_path: Path, exit_code: int | None
+) -> None:
+    """A run with one of everything reads alike while it runs, finished, and failed."""
+    run = record_everything(start, tmp_path)
+    root = Path(run.dir or "")
+    if exit_code is not None:
+        run.finish(exit_code)
+    found = assert_read_alike(root)
+    assert found.status == {None: "running", 0: "finished", 3: "failed"}[exit_code]
+    assert list((root / "history").glob("*")) if exit_code is not None else not found.torn
+    assert found.state["config"]["lr"] == 0.1
+    assert found.state["summary"]["best"] == float("inf")
+    assert canonical(found.state["summary"]["val.f1"]) == {"max": "a NaN"}
+    assert logged(found)[0] == canonical(VALUES[0])
+    for version in found.artifacts:
+        for file in version["files"].values():
+            content = (root / "blobs/sha256" / file["sha256"][:2] / file["sha256"]).read_bytes()
+            assert hashlib.sha256(content).hexdigest() == file["sha256"]
+            assert (hashlib.md5(content).hexdigest(), len(content)) == (file["md5"], file["size"])
+
+
+def test_every_file_of_a_run_has_a_name_of_the_document(start: Start, tmp_path: Path) -> None:
+    """A run directory holds nothing that the document's table of files doesn't name."""
+    run = record_everything(start, tmp_path)
+    run.finish()
+    section = DOCUMENT.read_text().split("## Files")[1].split("##")[0]
+    names = re.findall(r"^\|[^|]*\| `([^`]*)` \|", section.replace("| `run.json` | ", ""), re.M)
+    pattern = "|".join(re.escape(name) for name in [*names, "run.json"])
+    pattern = pattern.replace("<stream>", "(history|histograms|events)").replace("AAA", r"\d{3}")
+    pattern = pattern.replace("<64\\ hexadecimal\\ digits>", "[0-9a-f]{64}").replace("/HH/", "/../")
+    pattern = re.sub("WWW|SSS", r"\\d{3}", pattern).replace("NNNN", r"\d{4}")
+    root = Path(run.dir or "")
+    files = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
+    assert [file for file in files if not re.fullmatch(pattern, file)] == []
+    assert len(files) > 7
+
+
+def test_a_resumed_run_reads_alike(start: Start, tmp_path: Path) -> None:
+    """What a later attempt changes, removes and takes over is the same for both readers."""
+    record_everything(start, tmp_path).finish(1)
+    run = start(id="k3j9x2ab", resume="must", config={"added": 1})
+    del run.config["big"]
+    del run.summary["best"]
+    run.log({"loss": 8.0, "val.f1": 1.0, "epoch": 4})
+    assert_read_alike(Path(run.dir or ""))
+    run.finish()
+    found = assert_read_alike(Path(run.dir or ""))
+    assert "big" not in found.state["config"]
+    assert "best" not in found.state["summary"]
+    assert found.rows[-1][3] == 1
+
+
+@pytest.mark.parametrize("sealings", [[], [2], [2, 3, 5], [4, 9]])
+def test_parts_and_journal_are_read_as_one(
+    layout: Layout, open_writer: Callable[..., RunWriter], sealings: list[int]
+) -> None:
+    """Columns of several types in several parts and the journal join to what was logged."""
+    writer = open_writer(segment_bytes=1)
+    write_rows(writer, VALUES)
+    for before in sealings:
+        seal(Disk(), layout, 0, 0, before=before, compact=False)
+    found = assert_read_alike(layout.root)
+    assert logged(found) == [canonical(values) for values in VALUES]
+    assert len(list(layout.root.glob("history/*.parquet"))) == len(sealings)
+    writer.close(0, 9.0)
+    assert len(list(layout.root.glob("history/*.parquet"))) == 1
+    assert logged(assert_read_alike(layout.root)) == [canonical(values) for values in VALUES]
+
+
+@given(rows=st.lists(strategies.rows, max_size=6), before=st.integers(0, 6))
+def test_whatever_is_logged_reads_alike(
+    rows: list[dict[str, Any]], before: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Any rows, some sealed and some not, come back from both readers as they were logged."""
+    layout = Layout(tmp_path_factory.mktemp("run"))
+    layout.info.write_bytes(
+        checksummed({"format": RUN_FORMAT, "version": 1, "id": "a", "created": 0})
+    )
+    writer = RunWriter(layout, describe_process(), segment_bytes=1)
+    write_rows(writer, rows)
+    writer.abandon()
+    if before:
+        seal(Disk(), layout, 0, 0, before=before, compact=False)
+    assert logged(assert_read_alike(layout.root)) == [canonical(values) for values in rows]
+
+
+def test_attempts_that_overlap_are_merged_alike(
+    layout: Layout, open_writer: Callable[..., RunWriter]
+) -> None:
+    """An attempt counts up to the smallest step from which a later one with rows goes on."""
+    for from_step, last_step in [(0, 9), (6, 8), (9, 0), (4, 6)]:
+        writer = open_writer({"from_step": from_step})
+        steps = range(from_step, last_step)
+        write_rows(writer, [{"loss": float(step)} for step in steps], first_step=from_step)
+        writer.abandon()
+    found = assert_read_alike(layout.root)
+    assert [(row[0], row[3]) for row in found.rows] == [*((s, 0) for s in range(4)), (4, 3), (5, 3)]
+
+
+@pytest.mark.parametrize(
+    ("process", "age", "state"),
+    [
+        ({}, 1000.0, "running"),
+        ({"started": 1}, 0.0, "crashed"),
+        ({"host": "elsewhere"}, 30.0, "running"),
+        ({"host": "elsewhere"}, 100.0, "crashed"),
+        ({"boot": "another"}, 100.0, "crashed"),
+        ({"started": None}, 30.0, "running"),
+    ],
+)
+def test_the_state_follows_the_process_or_the_heartbeat(
+    layout: Layout,
+    open_writer: Callable[..., RunWriter],
+    process: dict[str, Any],
+    age: float,
+    state: str,
+) -> None:
+    """On the writer's own machine its process decides, elsewhere the age of its last event."""
+    writer = open_writer(process, clock=lambda: time.time() - age)
+    write_rows(writer, VALUES)
+    assert assert_read_alike(layout.root).status == state
+    writer.abandon()
+
+
+KILLED = """
+import itertools, pathlib, sys
+from wandbkeras.store import writer
+from wandbkeras.store.layout import Layout
+from wandbkeras.store.process import describe_process
+
+writer.SYNC_SECONDS = 0.001  # seals all the time, so that the kill meets any step of it
+run = writer.RunWriter(Layout(pathlib.Path(sys.argv[1])), describe_process(), segment_bytes=500)
+for step in itertools.count():
+    complete = step % 3 > 0
+    values = {"loss": step / 7, "n": step}
+    run.history(step, 1795412700.0 + step, 0.5 * step, values, complete=complete)
+    if step == int(sys.argv[2]):
+        print("killable", flush=True)
+"""
+
+
+@pytest.mark.parametrize("rows", [0, 40, 400, 2000])
+def test_a_killed_run_reads_alike(layout: Layout, rows: int) -> None:
+    """A process that is killed while it records and seals leaves every row that it had logged."""
+    command = [sys.executable, "-c", KILLED, str(layout.root), str(rows)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        os.kill(process.pid, signal.SIGKILL)
+    found = assert_read_alike(layout.root)
+    assert found.status == "crashed"
+    assert len(found.rows) > rows
+    expected = [{"loss": step / 7, "n": step} for step in range(len(found.rows))]
+    assert [row[4] for row in found.rows] == expected
+    assert not found.damage
+
+
+@pytest.mark.parametrize("compact", [False, True])
+def test_sealing_may_be_interrupted_at_every_step(
+    layout: Layout, open_writer: Callable[..., RunWriter], compact: bool
+) -> None:
+    """After each durable step of a sealing, both readers find the same rows and the same state."""
+    writer = open_writer(segment_bytes=1)
+    write_rows(writer, VALUES)
+    writer.abandon()
+    seal(Disk(), layout, 0, 0, before=2, compact=False)
+    for steps in range(1000):
+        disk = InterruptedDisk(steps)
+        try:
+            seal(disk, layout, 0, 0, before=5, compact=compact)
+        except OSError:
+            assert logged(assert_read_alike(layout.root)) == [canonical(v) for v in VALUES]
+            for leftover in layout.root.rglob("*.tmp"):
+                leftover.unlink()
+        else:
+            break
+    assert steps > 10
+    assert logged(assert_read_alike(layout.root)) == [canonical(v) for v in VALUES]
+
+
+@pytest.fixture
+def journal(layout: Layout, open_writer: Callable[..., RunWriter]) -> Path:
+    """The only segment of a run with a few rows, whose writer is gone."""
+    writer = open_writer({"started": 1}, clock=lambda: 1795412700.0)
+    writer.event("config", {"update": {"lr": 0.1}, "remove": []})
+    write_rows(writer, [{"a": 1, "b": "x" * 3}, {"a": 0.5}, {"a": None}])
+    writer.abandon()
+    return layout.journal(0, 0, 0)
+
+
+def outcome(read: Callable[[], Any]) -> Any:
+    try:
+        return read()
+    except (UnreadableError, wandbkeras.WandbkerasError):
+        return "unreadable"
+
+
+def test_a_changed_byte_in_a_journal_costs_the_same(layout: Layout, journal: Path) -> None:
+    """Whichever byte of a segment is changed, both readers lose the same record, or both refuse."""
+    data = journal.read_bytes()
+    whole = len(independent(layout.root).rows)
+    counts = set()
+    for position in range(len(data)):
+        changed = bytearray(data)
+        changed[position] ^= 0x10
+        journal.write_bytes(changed)
+        ours = outcome(lambda: list(StoredRun(layout.root).rows()))
+        if ours == "unreadable":
+            assert outcome(lambda: independent(layout.root)) == ours
+            counts.add(-1)
+        else:
+            counts.add(whole - len(assert_read_alike(layout.root).rows))
+    assert counts == {-1, 0, 1}
+
+
+def test_a_sound_frame_that_is_no_record_is_damage(layout: Layout, journal: Path) -> None:
+    """A frame with a good checksum and no record in it is stepped over and noted."""
+    rows = independent(layout.root).rows
+    no_msgpack = struct.pack("<II", 1, zlib.crc32(b"\x01\0\0\0\xc1")) + b"\xc1"
+    last = frame(["history", 9, 1.0, 1.0, {"a": 1}])
+    journal.write_bytes(journal.read_bytes() + frame([]) + frame(7) + no_msgpack + last)
+    found = assert_read_alike(layout.root)
+    assert len(found.damage) == 3
+    assert found.rows[:-1] == rows
+
+
+def test_a_torn_tail_costs_its_record_alone(layout: Layout, journal: Path) -> None:
+    """A segment cut anywhere after its header holds every record before the cut."""
+    data = journal.read_bytes()
+    header = 16 + struct.unpack_from("<I", data, 8)[0]
+    for size in range(header, len(data)):
+        journal.write_bytes(data[:size])
+        assert_read_alike(layout.root)
+
+
+@pytest.mark.parametrize("name", ["run.json", "attempts/000/manifest-000.json"])
+def test_a_changed_byte_in_a_document_is_refused_alike(
+    layout: Layout, journal: Path, name: str
+) -> None:
+    """Both readers refuse a document of which any byte was changed."""
+    seal(Disk(), layout, 0, 0, before=1, compact=True)
+    path = layout.root / name
+    data = path.read_bytes()
+    for position in range(len(data)):
+        changed = bytearray(data)
+        changed[position] ^= 0x10
+        path.write_bytes(changed)
+        assert outcome(lambda: independent(layout.root)) == "unreadable"
+        assert outcome(lambda: StoredRun(layout.root).summary) == "unreadable"
+
+
+def test_a_changed_byte_in_a_page_of_a_part_is_refused_alike(layout: Layout, journal: Path) -> None:
+    """Both readers refuse a part of which a page doesn't match its checksum."""
+    seal(Disk(), layout, 0, 0, before=1, compact=True)
+    path = layout.root / "history" / "000-000.parquet"
+    data = bytearray(path.read_bytes())
+    column = pq.ParquetFile(path).metadata.row_group(0).column(1)
+    data[column.data_page_offset + column.total_compressed_size - 1] ^= 1
+    path.write_bytes(data)
+    assert outcome(lambda: independent(layout.root)) == "unreadable"
+    assert outcome(lambda: StoredRun(layout.root).history()) == "unreadable"
+
+
+def test_a_newer_version_is_refused_alike(layout: Layout, journal: Path) -> None:
+    """Both readers refuse a document and a segment of a version after the document's."""
+    info = layout.info.read_bytes()
+    layout.info.write_bytes(checksummed({**parse_document(info), "version": 2}))
+    assert outcome(lambda: independent(layout.root)) == "unreadable"
+    with pytest.raises(NewerFormatError):
+        StoredRun(layout.root)
+    layout.info.write_bytes(info)
+    header = {"format": 2, "attempt": 0, "writer": 0, "segment": 0}
+    journal.write_bytes(b"\x89wbk\r\n\x1a\n" + frame(header))
+    assert outcome(lambda: independent(layout.root)) == "unreadable"
+    with pytest.raises(NewerFormatError):
+        StoredRun(layout.root).summary  # noqa: B018
+
+
+def frame(payload: Any) -> bytes:
+    """A frame, as the document says."""
+    packed = msgspec.msgpack.encode(payload)
+    length = struct.pack("<I", len(packed))
+    return length + struct.pack("<I", zlib.crc32(length + packed)) + packed
+
+
+def checksummed(members: Mapping[str, Any]) -> bytes:
+    """A document, as the document says."""
+    head = json.dumps(members, indent=2, ensure_ascii=False)[:-2].encode()
+    return head + b',\n  "checksum": "crc32:%08x"\n}\n' % zlib.crc32(head + b"\n}\n")
+
+
+def test_a_run_written_by_the_document_is_read(tmp_path: Path) -> None:
+    """A run made of the document's bytes alone, without the package's writer, is read by it."""
+    attempt = tmp_path / "attempts" / "000"
+    attempt.mkdir(parents=True)
+    (tmp_path / "artifacts").mkdir()
+    info = {"format": "wandbkeras-run", "version": 1, "id": "a1", "created": 1.5, "later": [1]}
+    (tmp_path / "run.json").write_bytes(checksummed(info))
+    artifact = {"format": "wandbkeras-artifact", "version": 1, "name": "m", "type": "model"}
+    artifact |= {"aliases": ["latest"], "description": None, "metadata": {}, "files": {}}
+    (tmp_path / "artifacts" / "000-000-0000.json").write_bytes(checksummed(artifact))
+    records = [
+        {"format": 1, "attempt": 0, "writer": 0, "segment": 0},
+        ["event", "attempt", 1.0, {"host": "h", "boot": None, "pid": 1, "started": None}],
+        ["event", "from the future", 1.0, {"any": "thing"}],
+        ["event", "metric", 1.0, {"name": "a", "summary": ["min", "max"]}],
+        ["partial", 0, 2.0, 0.5, {"a": 3}],
+        ["event", "heartbeat", 2.5, {}],
+        ["partial", 0, 3.0, 1.5, {"b": 1, "c": "x"}],
+        ["history", 0, 4.0, 2.5, {"b": 2}],
+        ["partial", 7, 5.0, 3.5, {"a": 2}],
+        ["history", 8, 6.0, 4.5, {"a": 2.5}],
+        ["event", "artifact", 7.0, {"manifest": "000-000-0000.json"}],
+        ["event", "finish", 7.0, {"exit_code": 2, "runtime": 5.0}],
+    ]
+    segment = b"\x89wbk\r\n\x1a\n" + b"".join(map(frame, records))
+    (attempt / "journal-000-000.wbk").write_bytes(segment)
+    found = assert_read_alike(tmp_path)
+    assert found.rows == [
+        (0, 4.0, 2.5, 0, {"a": 3, "b": 2, "c": "x"}),
+        (7, 5.0, 3.5, 0, {"a": 2}),
+        (8, 6.0, 4.5, 0, {"a": 2.5}),
+    ]
+    assert found.state["summary"] == {"a": {"min": 2, "max": 3}, "b": 2, "c": "x"}
+    assert (found.status, found.state["exit_code"]) == ("failed", 2)
+    assert StoredRun(tmp_path).artifacts[0].name == "m"
+
+
+def fenced(heading: str) -> list[str]:
+    """The fenced blocks of a section of the document."""
+    section = DOCUMENT.read_text().split(f"# {heading}\n", 1)[1].split("\n#")[0]
+    return re.findall(r"^```\w+\n(.*?)^```$", section, re.M | re.S)
+
+
+def test_the_sample_journal_of_the_document_decodes_to_its_text(tmp_path: Path) -> None:
+    """The hex dump in the document is a segment with the payloads and the torn tail beside it."""
+    dump, payloads = fenced("A sample")
+    data = b"".join(bytes.fromhex(line[10:58]) for line in dump.splitlines())
+    assert parse_segment(data) == (json.loads(payloads), [], 11)
+    path = tmp_path / "journal-000-000.wbk"
+    path.write_bytes(data)
+    ours = read_journal(path)
+    assert [ours.header, *ours.records] == json.loads(payloads)
+    assert (ours.damage, ours.torn) == ([], 11)
+
+
+def test_the_sample_document_of_the_document_is_sound(tmp_path: Path) -> None:
+    """The run.json in the document has the checksum that it says."""
+    (text,) = fenced("run.json")
+    assert parse_document(text.encode())["id"] == "k3j9x2ab"
+    (tmp_path / "run.json").write_text(text)
+    assert StoredRun(tmp_path).info.tags == ("demo",)
