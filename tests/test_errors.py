@@ -7,7 +7,9 @@ import inspect
 from wandbkeras import errors
 
 CLASSES = [
-    kind for _, kind in inspect.getmembers(errors, inspect.isclass) if kind.__module__ == errors.__name__
+    kind
+    for _, kind in inspect.getmembers(errors, inspect.isclass)
+    if kind.__module__ == errors.__name__
 ]
 
 
@@ -23,9 +25,7 @@ def test_every_error_has_an_exit_code_and_a_docstring() -> None:
 
 def test_an_exit_code_stands_for_one_class_or_its_kind() -> None:
     """Two classes share an exit code only if one is a kind of the other's parent."""
-    owners = {
-        kind.exit_code: kind for kind in sorted(CLASSES, key=lambda kind: -len(kind.__mro__))
-    }
+    owners = {kind.exit_code: kind for kind in sorted(CLASSES, key=lambda kind: -len(kind.__mro__))}
     assert all(issubclass(kind, owners[kind.exit_code].__mro__[-4]) for kind in CLASSES)
 
 

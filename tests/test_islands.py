@@ -46,9 +46,9 @@ def _imported(module: str) -> set[str]:
 def test_a_module_imports_only_what_lies_below_it(module: str) -> None:
     """No part of the package imports one that stands beside or above it."""
     part = module.partition("/")[0].removesuffix(".py")
-    below = {
-        name.split(".")[1] for name in _imported(module) if name.startswith("wandbkeras.")
-    } - {part}
+    below = {name.split(".")[1] for name in _imported(module) if name.startswith("wandbkeras.")} - {
+        part
+    }
     assert below <= ALLOWED[part]
 
 

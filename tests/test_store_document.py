@@ -15,7 +15,9 @@ from wandbkeras.store import document
 from wandbkeras.store.disk import Disk
 
 PATH = Path("run.json")
-members = st.dictionaries(texts.filter(lambda key: key != "checksum"), values, max_size=4)
+members = st.dictionaries(
+    texts.filter(lambda key: key != "checksum"), values, min_size=1, max_size=4
+)
 EXAMPLE = {"id": "k3j9x2ab", "created": 1795412700.25, "tags": ["a", "ü"], "notes": None}
 
 

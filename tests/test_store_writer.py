@@ -18,6 +18,7 @@ from wandbkeras.store.layout import STREAMS, Layout
 from wandbkeras.store.process import describe_process
 from wandbkeras.store.reader import StoredRun
 from wandbkeras.store.schema import RunInfo
+from wandbkeras.store.seal import read_manifest
 from wandbkeras.store.writer import RunWriter
 
 HISTOGRAM = {"_type": "histogram", "values": [1, 2], "bins": [0.0, 1.0, 2.0]}
@@ -33,7 +34,9 @@ def _log(writer: RunWriter, contents: list[dict[str, Any]]) -> None:
 
 
 def _read(layout: Layout) -> Any:
-    return canonical([(r.step, r.timestamp, r.runtime, r.values) for r in StoredRun(layout.root).rows()])
+    return canonical(
+        [(r.step, r.timestamp, r.runtime, r.values) for r in StoredRun(layout.root).rows()]
+    )
 
 
 def _expected(contents: list[dict[str, Any]]) -> Any:
@@ -70,10 +73,11 @@ def test_a_finished_run_is_one_part_a_stream_and_nothing_else(layout: Layout) ->
     _log(writer, [{"loss": 0.5, "w": HISTOGRAM}] * 50)
     assert len(layout.segment_numbers(0, 0)) > 10
     writer.close(0, 1.0)
+    seals = read_manifest(layout, 0, 0).seals
     left = sorted(path.relative_to(layout.root).as_posix() for path in layout.root.rglob("*.*"))
     assert left == [
         "attempts/000/manifest-000.json",
-        *sorted(f"{stream}/000-000.parquet" for stream in STREAMS),
+        *sorted(f"{stream}/000-000-{seals - 1:03d}.parquet" for stream in STREAMS),
         "run.json",
     ]
 
@@ -148,14 +152,18 @@ def test_pieces_of_one_step_are_one_row(layout: Layout) -> None:
 
 def test_two_writers_of_one_run_have_an_attempt_each(layout: Layout) -> None:
     """Neither writes into the other's files, and the rows of both are kept."""
-    first, second = _writer(layout), _writer(layout)
+    first = _writer(layout)
+    second = RunWriter(layout, {**describe_process(), "from_step": 1})
     assert (first.attempt, second.attempt) == (0, 1)
     first.history(0, 1.0, 0.0, {"a": 1}, complete=True)
     second.history(1, 2.0, 0.0, {"a": 2}, complete=True)
     second.close(0, 1.0)
     first.close(0, 1.0)
     rows_read = list(StoredRun(layout.root).rows())
-    assert [(r.attempt, r.step, r.values) for r in rows_read] == [(0, 0, {"a": 1}), (1, 1, {"a": 2})]
+    assert [(r.attempt, r.step, r.values) for r in rows_read] == [
+        (0, 0, {"a": 1}),
+        (1, 1, {"a": 2}),
+    ]
 
 
 def test_an_attempt_directory_taken_meanwhile_is_passed_over(layout: Layout) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from wandbkeras.errors import UsageError
-from wandbkeras.recording.values import plain_config
+from wandbkeras.recording.values import checked_names, checked_text, plain_config
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _MAX_METADATA_KEYS = 100
@@ -22,6 +22,19 @@ def artifact_name(text: str) -> str:
     'model-first-try'
     """
     return re.sub(r"[^A-Za-z0-9_.-]", "-", text)[:128]
+
+
+def checked_aliases(aliases: Iterable[str] | None) -> tuple[str, ...]:
+    """Return the aliases of a version, ``latest`` first; UsageError if W&B refuses one.
+
+    >>> checked_aliases(["best", "latest"])
+    ('latest', 'best')
+    """
+    names = dict.fromkeys(("latest", *checked_names(aliases, "aliases")))
+    for name in names:
+        if not name or "/" in name or ":" in name:
+            raise UsageError(f"alias {name!r}: W&B takes names without '/' and ':'")
+    return tuple(names)
 
 
 class Artifact:
@@ -45,6 +58,10 @@ class Artifact:
         if not isinstance(type, str) or not _NAME.fullmatch(type):
             raise UsageError(
                 f"artifact type {type!r}: W&B takes 1 to 128 letters, digits, '_', '-' and '.'"
+            )
+        if description is not None and not isinstance(description, str):
+            raise UsageError(
+                f"artifact {name!r}: received description {description!r}; expected a string"
             )
         self.name = name
         self.type = type
@@ -75,6 +92,7 @@ class Artifact:
                 self._add(f"{name}/{relative}" if name else relative, path)
 
     def _add(self, name: str, path: Path) -> None:
+        name = checked_text(name, f"artifact {self.name!r}: a file's name")
         if not name or name.startswith("/") or "\\" in name or ".." in name.split("/"):
             raise UsageError(
                 f"artifact {self.name!r}: {name!r} is not a relative path with forward slashes"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
@@ -22,7 +23,8 @@ class RecordedMapping(MutableMapping[str, Any]):
         object.__setattr__(self, "_change", change)
 
     def __getitem__(self, key: str) -> Any:
-        return self._current()[key]
+        # A copy: changing it in place would change no record.
+        return copy.deepcopy(self._current()[key])
 
     def __setitem__(self, key: str, value: Any) -> None:
         self._change(self._plain({key: value}), [])
@@ -39,10 +41,10 @@ class RecordedMapping(MutableMapping[str, Any]):
         return len(self._current())
 
     def __getattr__(self, key: str) -> Any:
-        try:
-            return self[key]
-        except KeyError as error:
-            raise AttributeError(f"{type(self).__name__} has no {key!r}") from error
+        # Names that begin with "_" are Python's own: copying and printing look for them.
+        if key.startswith("_") or key not in self:
+            raise AttributeError(f"{type(self).__name__} has no {key!r}")
+        return self[key]
 
     def __setattr__(self, key: str, value: Any) -> None:
         self[key] = value
@@ -71,7 +73,7 @@ class Config(RecordedMapping):
         plain = {**self._plain(values or {}), **self._plain(more)}
         current = self._current()
         for key, value in plain.items():
-            if key in current and current[key] != value and not allow_val_change:
+            if key in current and not allow_val_change and not _same(current[key], value):
                 raise UsageError(
                     f"config {key!r}: is {current[key]!r}, received {value!r}: to change it call "
                     f"run.config.update({{{key!r}: …}}, allow_val_change=True)"
@@ -85,7 +87,7 @@ class Config(RecordedMapping):
         return self.as_dict()
 
     def as_dict(self) -> dict[str, Any]:
-        return dict(self._current())
+        return copy.deepcopy(self._current())
 
     def _plain(self, values: Any) -> dict[str, Any]:
         return plain_config(values)
@@ -101,3 +103,7 @@ class Summary(RecordedMapping):
 
     def _plain(self, values: Any) -> dict[str, Any]:
         return {key: plain_value(value, key) for key, value in values.items()}
+
+
+def _same(one: Any, other: Any) -> bool:
+    return bool(one == other) or repr(one) == repr(other)  # a NaN equals no number

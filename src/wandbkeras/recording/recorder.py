@@ -6,6 +6,7 @@ and goes to the next; ``commit=False`` or an explicit step leaves the row open f
 
 from __future__ import annotations
 
+import math
 import operator
 import os
 import sys
@@ -16,9 +17,9 @@ from types import TracebackType
 from typing import Any
 
 from wandbkeras.errors import UnsupportedValueError, UsageError, WandbkerasError
-from wandbkeras.recording.artifact import Artifact, artifact_name
+from wandbkeras.recording.artifact import Artifact, artifact_name, checked_aliases
 from wandbkeras.recording.mappings import Config, Summary
-from wandbkeras.recording.values import RESERVED, checked_names, plain_row
+from wandbkeras.recording.values import RESERVED, plain_row
 from wandbkeras.store.metrics import AGGREGATES, MetricDefinition
 from wandbkeras.store.schema import ArtifactVersion, RunInfo
 from wandbkeras.store.writer import RunWriter
@@ -152,6 +153,9 @@ class Run:
             goal: ``minimize`` or ``maximize``.
             overwrite: replace earlier definitions of the name instead of adding to them.
         """
+        for argument, value in (("step_metric", step_metric), ("summary", summary)):
+            if value is not None and not isinstance(value, str):
+                raise UsageError(f"define_metric: received {argument} {value!r}; expected a string")
         operators = tuple(part.strip().lower() for part in (summary or "").split(",") if part)
         if not isinstance(name, str) or not name or "*" in name[:-1]:
             raise UsageError(f"define_metric: received {name!r}; expected a name or a prefix and *")
@@ -190,7 +194,7 @@ class Run:
             aliases: names of this version beside ``latest``.
         """
         artifact = self._artifact_of(artifact_or_path, name, type)
-        names = dict.fromkeys(("latest", *checked_names(aliases, "aliases")))
+        names = checked_aliases(aliases)
         if self._writer is not None:
             self._check_open()
             files = {path: self._writer.add_file(file) for path, file in artifact.files.items()}
@@ -198,7 +202,7 @@ class Run:
                 ArtifactVersion(
                     name=artifact.name,
                     type=artifact.type,
-                    aliases=tuple(names),
+                    aliases=names,
                     description=artifact.description,
                     metadata=artifact.metadata,
                     files=files,
@@ -269,7 +273,7 @@ class Run:
             self._step = step
             return True
         if lost and self._writer is not None:
-            self._writer.event("dropped", {"count": 1, "reason": "the step goes back"})
+            self._writer.event("dropped", {"rows": 1, "events": 0, "reason": "the step goes back"})
         if not self._warned_steps:
             self._warned_steps = True
             print(  # noqa: T201
@@ -338,7 +342,8 @@ def _take_timestamp(values: dict[str, Any]) -> float:
     if taken := sorted(RESERVED & values.keys() - {"_timestamp"}):
         raise UnsupportedValueError(f"log: {taken[0]!r} is the store's own name: choose another")
     timestamp = values.pop("_timestamp")
-    if not isinstance(timestamp, (int, float)) or isinstance(timestamp, bool):
+    number = isinstance(timestamp, (int, float)) and not isinstance(timestamp, bool)
+    if not number or not math.isfinite(timestamp):
         raise UnsupportedValueError(
             f"log: received _timestamp {timestamp!r}; expected seconds since the epoch"
         )

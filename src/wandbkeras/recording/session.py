@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from wandbkeras.errors import NotFoundError, RunExistsError, UsageError, WandbkerasError
@@ -19,6 +20,7 @@ from wandbkeras.store import document
 from wandbkeras.store.disk import Disk, make_directories
 from wandbkeras.store.layout import Layout, run_directory_name
 from wandbkeras.store.process import describe_process
+from wandbkeras.store.schema import RunInfo
 from wandbkeras.store.writer import RunWriter
 
 if TYPE_CHECKING:
@@ -139,10 +141,12 @@ def _start(settings: Settings) -> Run:
         if existing is not None:
             return _resume(existing)
         root = settings.directory / run_directory_name(settings.info.id, settings.info.created)
-        root.mkdir()
+        disk = Disk()
+        disk.make_directory(root)
+        disk.sync_directory(settings.directory)
         layout = Layout(root.resolve())
-        document.write(Disk(), layout.info, settings.info.to_document())
-        writer = RunWriter(layout, {**describe_process(), "from_step": 0})
+        document.write(disk, layout.info, settings.info.to_document())
+        writer = RunWriter(layout, _process(settings.info, from_step=0))
     except OSError as error:
         raise UsageError(
             f"dir {str(settings.directory)!r}: no run can be written there ({error}): expected a "
@@ -176,10 +180,17 @@ def _find(settings: Settings) -> StoredRun | None:
 def _resume(existing: StoredRun) -> Run:
     state = existing.folded
     first_step = 0 if state.last_step is None else state.last_step + 1
-    writer = RunWriter(existing.layout, {**describe_process(), "from_step": first_step})
-    run = Run(existing.info, writer, first_step=first_step, runtime=state.runtime)
-    writer.event("resume", state.to_resume_body())
-    return run
+    writer = RunWriter(
+        existing.layout,
+        _process(existing.info, from_step=first_step),
+        resume=state.to_resume_body(),
+    )
+    return Run(existing.info, writer, first_step=first_step, runtime=state.runtime)
+
+
+def _process(info: RunInfo, *, from_step: int) -> dict[str, Any]:
+    """Return what an attempt begins with; who the run is too, should ``run.json`` be lost."""
+    return {**describe_process(), "from_step": from_step, "run": asdict(info)}
 
 
 def _finish_at_exit() -> None:

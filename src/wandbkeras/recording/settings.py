@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from wandbkeras.errors import UsageError
-from wandbkeras.recording.values import checked_names
+from wandbkeras.recording.values import checked_names, checked_text
 from wandbkeras.store.layout import check_run_id, new_run_id
 from wandbkeras.store.schema import RunInfo
 
@@ -93,7 +93,7 @@ def check_project(project: str) -> str:
         raise UsageError(
             f"project {project!r}: W&B takes 1 to {_MAX_NAME} characters, none of / \\ # ? % :"
         )
-    return project
+    return checked_text(project, "project")
 
 
 def check_entity(entity: str) -> str:
@@ -103,13 +103,13 @@ def check_entity(entity: str) -> str:
 
 
 def _text(argument: str, value: str | None, limit: int | None = _MAX_NAME) -> str | None:
-    if value is None:
+    if value is None or value == "":
         return None
     if not isinstance(value, str):
         raise UsageError(f"{argument}: received {type(value).__name__}; expected a string")
     if limit is not None and len(value) > limit:
         raise UsageError(f"{argument}: received {len(value)} characters; W&B takes {limit} at most")
-    return value
+    return checked_text(value, argument)
 
 
 def _check_tags(tags: tuple[str, ...]) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ def plain_row(data: Mapping[str, Any]) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for key, value in data.items():
         kind = type(value)
-        if type(key) is str and (kind is float or kind is str or kind is bool or value is None):
+        if type(key) is str and key.isascii() and (kind is float or kind is bool or value is None):
             row[key] = value
         else:
             _add(row, _checked_key(key), value)
@@ -38,8 +38,12 @@ def plain_row(data: Mapping[str, Any]) -> dict[str, Any]:
 def plain_value(value: Any, key: str) -> Any:
     """Return ``value`` as plain data; UnsupportedValueError, naming ``key``, if it can't be."""
     value = _unwrapped(value)
-    if value is None or isinstance(value, (bool, float, str)):
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, str):
+        return checked_text(value, repr(key))
     if isinstance(value, int):
         if value not in _INTEGERS:
             raise UnsupportedValueError(
@@ -57,11 +61,7 @@ def plain_value(value: Any, key: str) -> Any:
         return [plain_value(item, key) for item in value]
     if hasattr(value, "__array__"):
         return _plain_array(value, key)
-    raise UnsupportedValueError(
-        f"{key!r}: received an object of type {type(value).__module__}.{type(value).__qualname__}; "
-        "expected a number, a string, a bool, None, an array, a wandbkeras.Histogram, or a dict or "
-        "list of those"
-    )
+    raise _unsupported(value, key)
 
 
 def plain_config(values: Mapping[str, Any] | Any) -> dict[str, Any]:
@@ -73,13 +73,17 @@ def plain_config(values: Mapping[str, Any] | Any) -> dict[str, Any]:
 
 def _config_value(value: Any, key: str) -> Any:
     if isinstance(value, Mapping):
-        return {str(name): _config_value(item, f"{key}.{name}") for name, item in value.items()}
+        return {_readable(name): _config_value(v, f"{key}.{name}") for name, v in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [_config_value(item, key) for item in value]
     try:
         return plain_value(value, key)
     except UnsupportedValueError:
-        return str(value)
+        return _readable(value)
+
+
+def _readable(value: Any) -> str:
+    return str(value).encode(errors="replace").decode()
 
 
 def _mapping_of(values: Any) -> Mapping[str, Any]:
@@ -104,7 +108,17 @@ def _checked_key(key: Any) -> str:
         raise UnsupportedValueError(
             f"the key {key!r} is of type {type(key).__name__}; expected a string"
         )
-    return key
+    return checked_text(key, "the key")
+
+
+def checked_text(text: str, what: str) -> str:
+    """Return ``text`` as a plain string; UnsupportedValueError if no file can hold it."""
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise UnsupportedValueError(f"{what}: {text!r} is not valid Unicode") from None
+    return str.__str__(text)
 
 
 def _unwrapped(value: Any) -> Any:
@@ -113,22 +127,25 @@ def _unwrapped(value: Any) -> Any:
         return value.name
     if isinstance(value, date):
         return value.isoformat()
-    if isinstance(value, bytes):
-        return value.decode(errors="replace")
     if hasattr(value, "detach"):  # a torch tensor, perhaps on a GPU, perhaps with a gradient
         value = value.detach().cpu()
     elif hasattr(value, "__array__") and hasattr(value, "numpy"):  # TensorFlow, Keras variables
         value = value.numpy()
     if getattr(value, "size", None) == 1 or getattr(value, "shape", None) == ():
-        return value.item() if hasattr(value, "item") else value
-    return value
+        value = value.item() if hasattr(value, "item") else value
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def _plain_array(value: Any, key: str) -> Any:
     import numpy as np
 
-    array = np.asarray(value)
-    if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError, NotImplementedError):  # a symbolic tensor
+        raise _unsupported(value, key) from None
+    if array.dtype.kind == "f" or array.dtype.name == "bfloat16":
+        array = array.astype(np.float64)
+    if array.dtype.kind not in "biuf":
         raise UnsupportedValueError(
             f"{key!r}: received an array of {array.dtype}; expected numbers or bools"
         )
@@ -137,10 +154,19 @@ def _plain_array(value: Any, key: str) -> Any:
     return Histogram(array, num_bins=32).to_value()
 
 
+def _unsupported(value: Any, key: str) -> UnsupportedValueError:
+    kind = type(value)
+    return UnsupportedValueError(
+        f"{key!r}: received an object of type {kind.__module__}.{kind.__qualname__}; expected a "
+        "number, a string, a bool, None, an array, a wandbkeras.Histogram, or a dict or list of "
+        "those"
+    )
+
+
 def checked_names(values: Iterable[str] | None, what: str) -> tuple[str, ...]:
     """Return ``values`` as a tuple of strings; a single string is one value."""
     values = (values,) if isinstance(values, str) else tuple(values or ())
     for value in values:
         if not isinstance(value, str):
             raise UnsupportedValueError(f"{what}: received {value!r}; expected strings")
-    return values
+    return tuple(checked_text(value, what) for value in values)

@@ -157,7 +157,7 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
             arrays.append(pa.nulls(len(table), field.type))
             continue
         column, given = table[field.name], table.schema.field(field.name)
-        if _is_json(field) and not _is_json(given):
+        if is_json(field) and not is_json(given):
             texts = [None if v is None else json.dumps(v) for v in column.to_pylist()]
             arrays.append(pa.array(texts, pa.string()))
         else:
@@ -175,7 +175,7 @@ def read_rows(history: pa.Table, histograms: pa.Table | None = None) -> Iterator
     """Yield the rows of a history table, each with its histograms."""
     by_row = _histograms_by_row(histograms)
     names = [name for name in history.column_names if name not in INDEX and name != NULLS]
-    json_names = [name for name in names if _is_json(history.schema.field(name))]
+    json_names = [name for name in names if is_json(history.schema.field(name))]
     for batch in history.to_batches(max_chunksize=10_000):
         columns = [batch.column(name).to_pylist() for name in names]
         nulls = batch.column(NULLS).to_pylist() if NULLS in history.column_names else None
@@ -243,7 +243,7 @@ def _span_of_type(kind: type, values: Sequence[Any]) -> _Span:
 
 
 def _span_of_column(field: pa.Field, column: pa.ChunkedArray) -> _Span:
-    if _is_json(field):
+    if is_json(field):
         return _Span("json")
     kind = next(name for name, arrow in _TYPES.items() if field.type == arrow)
     if kind != "int":
@@ -273,6 +273,6 @@ def _field(name: str, kind: str) -> pa.Field:
     return pa.field(name, _TYPES[kind], metadata=JSON_FIELD if kind == "json" else None)
 
 
-def _is_json(field: pa.Field) -> bool:
+def is_json(field: pa.Field) -> bool:
     metadata: Mapping[bytes, bytes] = field.metadata or {}
     return metadata.get(ENCODING) == b"json"

@@ -1,14 +1,15 @@
 """Checksummed JSON documents: ``run.json``, manifests and receipts.
 
-A document is one JSON object written in one way only (two-space indentation, ``\\n``, UTF-8, keys
-in their given order) whose last member ``checksum`` is the CRC-32 of the document written without
-it. Reading writes it again and compares: any flipped byte shows, in white space too.
+A document is one JSON object, two-space indented, whose last member ``checksum`` is the CRC-32 of
+the bytes before it, closed as if it were not there. Reading compares bytes, not values: any flipped
+byte shows, in white space too, and a writer in another language need not print numbers as we do.
 Non-finite numbers are the bare tokens ``NaN``, ``Infinity`` and ``-Infinity``, as in W&B's files.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,9 @@ from typing import Any
 
 from wandbkeras.errors import DamagedError
 from wandbkeras.store.disk import Disk, write_file
+
+_END = b"\n}\n"
+_TAIL = re.compile(rb',\n  "checksum": "crc32:([0-9a-f]{8})"\n\}\n\Z')
 
 
 def encode(members: Mapping[str, Any]) -> bytes:
@@ -27,21 +31,22 @@ def encode(members: Mapping[str, Any]) -> bytes:
       "checksum": "crc32:c1064eaf"
     }
     """
-    plain = {key: value for key, value in members.items() if key != "checksum"}
-    checksum = f"crc32:{zlib.crc32(_dump(plain)):08x}"
-    return _dump({**plain, "checksum": checksum})
+    body = json.dumps(members, indent=2, ensure_ascii=False).encode().removesuffix(b"\n}")
+    return body + b',\n  "checksum": "crc32:%08x"' % zlib.crc32(body + _END) + _END
 
 
 def decode(data: bytes, path: Path) -> dict[str, Any]:
     """Return the document's members; DamagedError, naming ``path``, if it isn't as written."""
+    tail = _TAIL.search(data)
+    if tail is None:
+        raise DamagedError(f"{path}: no document: it does not end with a checksum")
+    if zlib.crc32(data[: tail.start()] + _END) != int(tail[1], 16):
+        raise DamagedError(f"{path}: the checksum does not match: bytes were changed after writing")
     try:
         members: dict[str, Any] = json.loads(data)
-        as_written = isinstance(members, dict) and encode(members) == data
-    except (ValueError, RecursionError) as error:
+        del members["checksum"]
+    except (ValueError, RecursionError, TypeError, KeyError) as error:
         raise DamagedError(f"{path}: not a JSON document ({error})") from error
-    if not as_written:
-        raise DamagedError(f"{path}: the checksum does not match: bytes were changed after writing")
-    del members["checksum"]
     return members
 
 
@@ -53,7 +58,3 @@ def read(path: Path) -> dict[str, Any]:
 def write(disk: Disk, path: Path, members: Mapping[str, Any]) -> None:
     """Write the document at ``path`` atomically and durably."""
     write_file(disk, path, encode(members))
-
-
-def _dump(members: Mapping[str, Any]) -> bytes:
-    return (json.dumps(members, indent=2, ensure_ascii=False) + "\n").encode()

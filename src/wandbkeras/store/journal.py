@@ -11,17 +11,18 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from wandbkeras.errors import DamagedError, NewerFormatError
+from wandbkeras.errors import NewerFormatError, UnsupportedValueError
 from wandbkeras.store.disk import Disk, write_all
 
 MAGIC = b"\x89wbk\r\n\x1a\n"
+JOURNAL_FORMAT = "wandbkeras-journal"
 FORMAT_VERSION = 1
 # Nothing we write comes near; a length beyond it is damage, not a record.
 MAX_FRAME_BYTES = 1 << 30
@@ -38,7 +39,16 @@ def encode_frame(record: Any) -> bytes:
     >>> encode_frame(["event"]).hex()
     '0700000000a45ebf91a56576656e74'
     """
-    payload = _encode(record)
+    try:
+        payload = _encode(record)
+    except UnicodeEncodeError as error:
+        raise UnsupportedValueError(
+            f"a string with a lone surrogate is no text: received {error.object!r:.80}"
+        ) from error
+    if len(payload) > MAX_FRAME_BYTES:
+        raise UnsupportedValueError(
+            f"a record of {len(payload)} bytes: expected {MAX_FRAME_BYTES} at most"
+        )
     length = _LENGTH.pack(len(payload))
     return length + _LENGTH.pack(zlib.crc32(payload, zlib.crc32(length))) + payload
 
@@ -81,7 +91,8 @@ class JournalWriter:
         self._disk = disk
         self._fd = disk.create(path)
         self._overhang = False
-        first = MAGIC + encode_frame({"format": FORMAT_VERSION, **header})
+        identity = {"format": JOURNAL_FORMAT, "version": FORMAT_VERSION}
+        first = MAGIC + encode_frame({**identity, **header})
         try:
             write_all(disk, self._fd, first)
             disk.sync_directory(path.parent)
@@ -122,33 +133,40 @@ class JournalWriter:
 
 
 def read_journal(path: Path) -> Journal:
-    """Read a segment; DamagedError if its header is unreadable, NewerFormatError if it is newer."""
+    """Read a segment, damage and all; NewerFormatError if this package can't read it."""
     data = path.read_bytes()
-    if not data.startswith(MAGIC):
-        if MAGIC.startswith(data):  # killed while the file was being made
-            return Journal(path, header={}, torn=len(data))
-        raise DamagedError(f"{path}: not a wandbkeras journal (it does not begin with {MAGIC!r})")
-    frames = _Frames(path, data)
-    payloads = iter(frames)
-    header = next(payloads, None)
-    if header is None and not frames.damage:  # or while its header was being written
+    if MAGIC.startswith(data):  # killed while the file was being made
         return Journal(path, header={}, torn=len(data))
-    if not isinstance(header, dict) or frames.damage:
-        raise DamagedError(f"{path}: the journal's header frame is damaged")
-    if header.get("format") != FORMAT_VERSION:
-        raise NewerFormatError(
-            f"{path}: journal format {header.get('format')!r}, this wandbkeras reads "
-            f"{FORMAT_VERSION}: use a newer wandbkeras"
-        )
-    journal = Journal(path, header)
-    for payload in payloads:
-        if isinstance(payload, list) and payload:
+    journal = Journal(path, header={})
+    if not data.startswith(MAGIC):
+        reason = f"a journal begins with {MAGIC!r}, this begins with {data[: len(MAGIC)]!r}"
+        journal.damage.append(Damage(path, 0, len(MAGIC), reason))
+    frames = _Frames(path, data)
+    for payload in frames:
+        if isinstance(payload, dict) and not journal.header:
+            journal.header = payload
+            _check_header(path, payload)
+        elif isinstance(payload, list) and payload:
             journal.records.append(payload)
         else:
             journal.damage.append(Damage(path, frames.offset, 0, "a frame that is no record"))
     journal.damage.extend(frames.damage)
     journal.torn = frames.torn
+    if not journal.header and not journal.records:
+        # Killed while the header was being written, or something else altogether.
+        journal.torn = 0 if journal.damage else len(data)
+        if journal.damage:
+            journal.damage = [Damage(path, 0, len(data), "not a journal: no sound frame in it")]
     return journal
+
+
+def _check_header(path: Path, header: Mapping[str, Any]) -> None:
+    version = header.get("version")
+    if header.get("format") != JOURNAL_FORMAT or version != FORMAT_VERSION:
+        raise NewerFormatError(
+            f"{path}: format {header.get('format')!r} version {version!r}, this wandbkeras reads "
+            f"{JOURNAL_FORMAT!r} version {FORMAT_VERSION}: use a newer wandbkeras"
+        )
 
 
 class _Frames:

@@ -18,8 +18,8 @@ RUN_ID_LENGTH = 8
 _ID_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 _RUN_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_PART = re.compile(r"(\d{3,})-(\d{3,})(?:-(\d{3,}))?\.parquet")
-_PART_FILE = re.compile(r"(\d{3,})-(\d{3,})(?:-(\d{3,}))?\.(?:parquet|tmp)")
+_PART_NAME = re.compile(r"[a-z_]{1,32}/\d{3,}-\d{3,}-\d{3,}\.parquet")
+_PART_FILE = re.compile(r"(\d{3,})-(\d{3,})-(\d{3,})\.(?:parquet|tmp)")
 
 STREAMS = ("history", "histograms", "events")
 
@@ -89,10 +89,13 @@ class Layout:
         """The list of what a writer has sealed, and its state at that moment."""
         return self.attempt(attempt) / f"manifest-{writer:03d}.json"
 
-    def part(self, stream: str, attempt: int, writer: int, segment: int | None = None) -> Path:
-        """The Parquet file of one sealed segment, or of the whole writer (``segment`` None)."""
-        suffix = "" if segment is None else f"-{segment:03d}"
-        return self.root / stream / f"{attempt:03d}-{writer:03d}{suffix}.parquet"
+    def part(self, stream: str, attempt: int, writer: int, number: int) -> Path:
+        """The Parquet file of the writer's sealing of this number: no name is used twice."""
+        return self.root / stream / f"{attempt:03d}-{writer:03d}-{number:03d}.parquet"
+
+    def damaged(self, file: Path) -> Path:
+        """Where a damaged file of this run is kept, once what was sound in it is sealed."""
+        return self.root / "damaged" / "-".join(file.relative_to(self.root).parts)
 
     def artifact(self, attempt: int, writer: int, number: int) -> Path:
         return self.artifacts / f"{attempt:03d}-{writer:03d}-{number:04d}.json"
@@ -125,10 +128,9 @@ class Layout:
 
     def listed_part(self, name: str) -> Path:
         """Return the path of a part that a manifest names; DamagedError if it is no part."""
-        stream, _, file = name.partition("/")
-        if stream not in STREAMS or not _PART.fullmatch(file):
+        if not isinstance(name, str) or not _PART_NAME.fullmatch(name):
             raise DamagedError(f"{self.root}: a manifest names {name!r}, which is no part of a run")
-        return self.root / stream / file
+        return self.root / name
 
     def listed_artifact(self, name: str) -> Path:
         """Return the path of an artifact manifest that an event names."""

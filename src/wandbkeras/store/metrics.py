@@ -131,21 +131,21 @@ class MetricTable:
         if not self:
             return {}
         self.expand_globs(row)
-        for key in self._latest_step:
-            value = row.get(key)
-            if isinstance(value, (int, float)) and not isinstance(value, bool):
-                self._latest_step[key] = value
         missing: dict[str, Any] = {}
         for key in row:
             definition = self.definitions.get(key)
             step = definition.step_metric if definition and definition.step_sync else None
             if step and step not in row:
-                missing[step] = self._latest_step[step]
+                missing[step] = self._latest_step.get(step, 0)
         return missing
 
     def summarise(self, row: Mapping[str, Any], summary: dict[str, Any]) -> None:
         """Bring ``summary`` up to date with a logged row; a ``None`` leaves it as it is."""
         self.expand_globs(row)
+        for key in self._latest_step:
+            value = row.get(key)
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                self._latest_step[key] = value
         for key, value in row.items():
             definition = self.definitions.get(key)
             if definition is None or not definition.summary:

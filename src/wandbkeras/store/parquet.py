@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,10 @@ from wandbkeras.store.disk import Disk, make_directories, write_all
 from wandbkeras.store.layout import Layout
 from wandbkeras.store.schema import FORMAT_VERSION
 
-FORMAT_KEY = b"wandbkeras.format"
+FORMAT_KEY = b"wandbkeras.version"
+# Which string columns hold JSON text, for readers that don't see Arrow's field metadata.
+JSON_KEY = b"wandbkeras.json"
+_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,10 @@ def write_part(disk: Disk, target: Path, tables: Sequence[pa.Table]) -> Part:
     """Write the tables of one stream as one file at ``target``, a row group each."""
     stream = target.parent.name
     schema = columns.unified_schema(tables) if stream == "history" else tables[0].schema
-    schema = schema.with_metadata({FORMAT_KEY: str(FORMAT_VERSION).encode()})
+    json_columns = [field.name for field in schema if columns.is_json(field)]
+    schema = schema.with_metadata(
+        {FORMAT_KEY: str(FORMAT_VERSION).encode(), JSON_KEY: json.dumps(json_columns).encode()}
+    )
     make_directories(disk, target.parent)
     temporary = target.with_suffix(".tmp")
     if temporary.exists():  # of a sealing that was interrupted
@@ -68,6 +75,11 @@ def read_part(layout: Layout, part: Part, names: Sequence[str] | None = None) ->
     path = layout.listed_part(part.name)
     try:
         data = path.read_bytes()
+    except FileNotFoundError:
+        raise  # a live run may have replaced it: the caller looks again
+    except OSError as error:
+        raise DamagedError(f"{path}: {error}") from error
+    try:
         # Parquet's own checksums cover neither the page headers nor the footer with the names.
         if hashlib.sha256(data).hexdigest() != part.sha256:
             raise DamagedError(f"{path}: the SHA-256 does not match: bytes were changed")
@@ -76,6 +88,15 @@ def read_part(layout: Layout, part: Part, names: Sequence[str] | None = None) ->
             return file.read(columns=known)
     except (OSError, pa.ArrowException) as error:
         raise DamagedError(f"{path}: {error}") from error
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _options(schema: pa.Schema) -> dict[str, Any]:

@@ -18,6 +18,7 @@ def describe_process() -> dict[str, Any]:
     return {
         "host": platform.node(),
         "boot": _boot_id(),
+        "pids": _pid_namespace(),
         "pid": pid,
         "started": _start_ticks(pid),
         "program": sys.argv[0] if sys.argv else "",
@@ -27,7 +28,8 @@ def describe_process() -> dict[str, Any]:
 
 def is_alive(process: dict[str, Any], last_seen: float, now: float) -> bool:
     """Whether the writer lives: its process on this boot of this host, else a fresh heartbeat."""
-    here = process.get("host") == platform.node() and process.get("boot") == _boot_id()
+    there = (process.get("host"), process.get("boot"), process.get("pids"))
+    here = there == (platform.node(), _boot_id(), _pid_namespace())
     if here and process.get("started") is not None:
         return bool(_start_ticks(int(process["pid"])) == process["started"])
     return now - last_seen < STALE_SECONDS
@@ -36,6 +38,14 @@ def is_alive(process: dict[str, Any], last_seen: float, now: float) -> bool:
 def _boot_id() -> str | None:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
+
+
+def _pid_namespace() -> str | None:
+    """Return what tells containers on one host apart: a pid means another process in each."""
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
     except OSError:
         return None
 

@@ -6,7 +6,7 @@ Nothing here changes a byte of the run, so a read-only mount or a copy does.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -92,14 +92,19 @@ class StoredRun:
         total = RunState()
         for view in self.attempts:
             state = view.state
+            if state.resumed:  # went on with all that the attempt before it had
+                total.config, total.summary = {}, {}
+            total.config.update(state.config)
+            total.summary.update(state.summary)
             if state.resumed or view.number == 0:
-                # A resumed attempt went on with all that the one before it had.
-                total.config = dict(state.config)
-                total.summary = dict(state.summary)
                 total.metrics = state.metrics
             total.artifacts.extend(state.artifacts)
             total.dropped += state.dropped
-            total.runtime, total.last_seen = state.runtime, state.last_seen
+            total.dropped_events += state.dropped_events
+            total.failures += state.failures
+            # An attempt that died at once has no time of its own.
+            total.runtime = max(total.runtime, state.runtime)
+            total.last_seen = state.last_seen
             total.exit_code, total.process = state.exit_code, state.process
             if state.last_step is not None:
                 total.last_step = state.last_step
@@ -120,7 +125,7 @@ class StoredRun:
         return [
             line
             for view in self.attempts
-            for line in (*view.manifest.damage, *map(str, view.tail.damage))
+            for line in map(str, (*view.manifest.damage, *view.tail.damage))
         ]
 
     @cached_property
@@ -152,19 +157,14 @@ class StoredRun:
         ``columns`` limits the metrics; the index columns ``_step``, ``_timestamp``, ``_runtime``
         and ``_attempt`` are always there. Histograms are in :meth:`histograms`.
         """
-        tables = [
-            table
-            for view, upto in self._spans()
-            for table in _before(self._history_parts(view, columns), upto)
-        ]
+        tables = self._tables(lambda view: self._history_parts(view, columns))
         return _sorted(_concatenate(tables))
 
     def histograms(self) -> pa.Table:
         """Return the histograms, a row each: index columns, key, values (counts), bins (edges)."""
-        tables = [columns.HISTOGRAM_SCHEMA.empty_table()]
-        for view, upto in self._spans():
-            tables += _before(self._histogram_parts(view), upto)
-        return pa.concat_tables(tables).sort_by("_step")
+        tables = self._tables(self._histogram_parts)
+        empty = columns.HISTOGRAM_SCHEMA.empty_table()
+        return pa.concat_tables([empty, *tables]).sort_by("_step")
 
     def rows(self) -> Iterator[Row]:
         """Yield the merged history row by row, histograms included."""
@@ -177,6 +177,23 @@ class StoredRun:
             raise DamagedError(f"{path}: the blob is missing")
         return path
 
+    def _tables(self, parts: Callable[[AttemptView], Iterator[pa.Table]]) -> list[pa.Table]:
+        """Return the tables that count, read again if a live writer sealed or compacted them."""
+        while True:
+            try:
+                spans = self._spans()
+                return [table for view, upto in spans for table in _before(parts(view), upto)]
+            except FileNotFoundError as error:
+                seals = [view.manifest.seals for view in self.attempts]
+                self.refresh()
+                if seals == [view.manifest.seals for view in self.attempts]:
+                    raise DamagedError(f"{error.filename}: missing, a manifest names it") from error
+
+    def refresh(self) -> None:
+        """Forget what was read: the next question is answered by what lies there then."""
+        for name in ("attempts", "folded", "artifacts", "row_count"):
+            self.__dict__.pop(name, None)
+
     def _spans(self) -> list[tuple[AttemptView, int | None]]:
         """Pair each attempt with the step at which a later one takes over, if any does."""
         spans: list[tuple[AttemptView, int | None]] = []
@@ -184,7 +201,7 @@ class StoredRun:
         for view in reversed(self.attempts):
             spans.append((view, upto))
             start = view.state.from_step
-            if view.state.rows and start > 0:
+            if view.state.rows and view.number > 0 and start is not None:
                 upto = start if upto is None else min(upto, start)
         return spans[::-1]
 
@@ -243,10 +260,19 @@ class Store:
         return [StoredRun(path) for path in self.paths()]
 
     def run(self, run_id: str) -> StoredRun:
-        """Return the run of this id; NotFoundError if there is none."""
-        for path in self.paths():
-            if path.name.endswith(f"-{run_id}"):
+        """Return the run of this id, also from a renamed directory; NotFoundError if there is none.
+
+        Directories that can't be read are passed over, unless they have the run's name.
+        """
+        paths = self.paths()
+        named = [path for path in paths if path.name.endswith(f"-{run_id}")]
+        for path in (*named, *(path for path in paths if path not in named)):
+            try:
                 run = StoredRun(path)
-                if run.info.id == run_id:
-                    return run
+            except DamagedError:
+                if path in named:
+                    raise
+                continue
+            if run.info.id == run_id:
+                return run
         raise NotFoundError(f"{self.path}: no run with id {run_id!r}")

@@ -19,6 +19,7 @@ from wandbkeras.store import document
 from wandbkeras.store.layout import check_run_id
 
 RUN_FORMAT = "wandbkeras-run"
+ARTIFACT_FORMAT = "wandbkeras-artifact"
 FORMAT_VERSION = 1
 HISTOGRAM = "histogram"
 
@@ -45,9 +46,7 @@ class RunInfo:
 def read_info(path: Path) -> RunInfo:
     """Return what ``run.json`` at ``path`` says."""
     members = document.read(path)
-    if members.get("format") != RUN_FORMAT:
-        raise DamagedError(f"{path}: format {members.get('format')!r}, expected {RUN_FORMAT!r}")
-    check_version(path, members)
+    check_version(path, members, RUN_FORMAT)
     try:
         info = msgspec.convert(members, RunInfo)
         check_run_id(info.id)
@@ -56,8 +55,10 @@ def read_info(path: Path) -> RunInfo:
     return info
 
 
-def check_version(path: Path, members: Mapping[str, Any]) -> None:
-    """Raise NewerFormatError unless the document at ``path`` is of a version read here."""
+def check_version(path: Path, members: Mapping[str, Any], expected: str) -> None:
+    """Raise unless the document at ``path`` is of the expected format and a version read here."""
+    if members.get("format") != expected:
+        raise DamagedError(f"{path}: format {members.get('format')!r}, expected {expected!r}")
     version = members.get("version")
     if version != FORMAT_VERSION:
         raise NewerFormatError(
@@ -102,13 +103,13 @@ class ArtifactVersion:
     files: Mapping[str, ArtifactFile] = field(default_factory=dict)
 
     def to_document(self) -> dict[str, Any]:
-        return {"format": "wandbkeras-artifact", "version": FORMAT_VERSION, **asdict(self)}
+        return {"format": ARTIFACT_FORMAT, "version": FORMAT_VERSION, **asdict(self)}
 
 
 def read_artifact(path: Path) -> ArtifactVersion:
     """Return the artifact manifest at ``path``."""
     members = document.read(path)
-    check_version(path, members)
+    check_version(path, members, ARTIFACT_FORMAT)
     try:
         version = msgspec.convert(members, ArtifactVersion)
     except msgspec.ValidationError as error:

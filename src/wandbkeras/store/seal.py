@@ -7,13 +7,14 @@ and the parts that it replaces removed. What no manifest names does not exist fo
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from wandbkeras.errors import DamagedError
 from wandbkeras.store import columns, document
-from wandbkeras.store.disk import Disk
-from wandbkeras.store.journal import Damage, read_journal
+from wandbkeras.store.disk import Disk, make_directories
+from wandbkeras.store.journal import Damage, Journal, read_journal
 from wandbkeras.store.layout import STREAMS, Layout
 from wandbkeras.store.parquet import Part, read_part, write_part
 from wandbkeras.store.schema import FORMAT_VERSION, Row, check_version
@@ -24,13 +25,14 @@ MANIFEST_FORMAT = "wandbkeras-manifest"
 
 @dataclass(frozen=True)
 class Manifest:
-    """What one writer has sealed: all segments before ``segments``, as ``parts``."""
+    """What one writer has sealed, in ``seals`` times: the segments before ``segments``."""
 
     attempt: int
     writer: int
+    seals: int = 0
     segments: int = 0
     parts: tuple[Part, ...] = ()
-    damage: tuple[str, ...] = ()
+    damage: tuple[Damage, ...] = ()
     state: RunState = field(default_factory=RunState)
 
     def to_document(self) -> dict[str, Any]:
@@ -39,9 +41,10 @@ class Manifest:
             "version": FORMAT_VERSION,
             "attempt": self.attempt,
             "writer": self.writer,
+            "seals": self.seals,
             "segments": self.segments,
             "parts": [vars(part) for part in self.parts],
-            "damage": list(self.damage),
+            "damage": [{**vars(d), "path": d.path.as_posix()} for d in self.damage],
             "state": self.state.to_document(),
         }
 
@@ -53,17 +56,24 @@ def read_manifest(layout: Layout, attempt: int, writer: int) -> Manifest:
         members = document.read(path)
     except FileNotFoundError:
         return Manifest(attempt, writer)
-    check_version(path, members)
+    check_version(path, members, MANIFEST_FORMAT)
     try:
-        parts = tuple(Part(**part) for part in members["parts"])
+        parts = tuple(
+            Part(part["name"], part["rows"], part["size"], part["sha256"])
+            for part in members["parts"]
+        )
         for part in parts:
             layout.listed_part(part.name)
+        damage = (
+            Damage(Path(d["path"]), d["offset"], d["size"], d["reason"]) for d in members["damage"]
+        )
         return Manifest(
             attempt=attempt,
             writer=writer,
+            seals=members["seals"],
             segments=members["segments"],
             parts=parts,
-            damage=tuple(members["damage"]),
+            damage=tuple(damage),
             state=RunState.from_document(members["state"]),
         )
     except (KeyError, TypeError, AttributeError) as error:
@@ -85,22 +95,46 @@ def read_segments(
 ) -> Segment:
     """Read the segments from ``first`` (to before ``last``), folding them into ``state``."""
     content = Segment()
-    for number in layout.segment_numbers(attempt, writer):
-        if number < first or (last is not None and number >= last):
-            continue
+    numbers = [n for n in layout.segment_numbers(attempt, writer) if n >= first]
+    if last is not None:
+        numbers = [n for n in numbers if n < last]
+    records: list[list[Any]] = []
+    for number in range(first, max(numbers, default=first - 1) + 1):
+        path = layout.journal(attempt, writer, number)
         try:
-            journal = read_journal(layout.journal(attempt, writer, number))
+            journal = read_journal(path)
         except FileNotFoundError:
-            continue  # sealed and removed since the directory was listed
+            content.damage.append(Damage(path, 0, 0, "missing: a later segment is there"))
+            continue
         content.damage += journal.damage
-        content.torn += journal.torn
-        for item in read_records(journal.records, attempt):
-            state.apply(item)
-            if isinstance(item, Row):
-                content.rows.append(item)
-            else:
-                content.events.append(item)
+        content.torn = journal.torn
+        if journal.torn and number != numbers[-1]:
+            reason = "no sound frame up to the end, and it is not the last segment"
+            start = path.stat().st_size - journal.torn
+            content.damage.append(Damage(path, start, journal.torn, reason))
+        if not state.process:
+            state.process = dict(journal.header.get("process", {}))
+        records += _own_records(journal, attempt, writer, number, content)
+    for item in read_records(records, attempt):
+        state.apply(item)
+        if isinstance(item, Row):
+            content.rows.append(item)
+        else:
+            content.events.append(item)
+    content.damage = [replace(d, path=d.path.relative_to(layout.root)) for d in content.damage]
     return content
+
+
+def _own_records(
+    journal: Journal, attempt: int, writer: int, segment: int, content: Segment
+) -> list[list[Any]]:
+    """Return the records of a segment, none if its header says that it belongs elsewhere."""
+    expected = {"attempt": attempt, "writer": writer, "segment": segment}
+    given = {name: journal.header.get(name, number) for name, number in expected.items()}
+    if given == expected:
+        return journal.records
+    content.damage.append(Damage(journal.path, 0, 0, f"misplaced: its header says {given}"))
+    return []
 
 
 def seal(
@@ -114,8 +148,7 @@ def seal(
         "histograms": columns.histogram_table(content.rows),
         "events": columns.event_table(content.events, attempt),
     }
-    segment = None if compact else before - 1
-    parts: list[Part] = []
+    parts = [part for part in manifest.parts if part.stream not in tables]
     for stream, table in tables.items():
         earlier = [part for part in manifest.parts if part.stream == stream]
         if not compact:
@@ -123,14 +156,15 @@ def seal(
             earlier = []
         chunks = [read_part(layout, part) for part in earlier] + ([table] if len(table) else [])
         if chunks:
-            target = layout.part(stream, attempt, writer, segment)
+            target = layout.part(stream, attempt, writer, manifest.seals)
             parts.append(write_part(disk, target, chunks))
     sealed = Manifest(
         attempt=attempt,
         writer=writer,
+        seals=manifest.seals + 1,
         segments=before,
         parts=tuple(parts),
-        damage=(*manifest.damage, *map(str, content.damage)),
+        damage=(*manifest.damage, *content.damage),
         state=manifest.state,
     )
     document.write(disk, layout.manifest(attempt, writer), sealed.to_document())
@@ -139,10 +173,18 @@ def seal(
 
 
 def remove_leftovers(disk: Disk, layout: Layout, manifest: Manifest) -> None:
-    """Remove what the manifest made superfluous: sealed segments, replaced and unnamed parts."""
+    """Remove what the manifest made superfluous: sealed segments, replaced and unnamed parts.
+
+    A segment that was damaged is evidence: it moves to ``damaged/``.
+    """
+    damaged = {layout.root / damage.path for damage in manifest.damage}
     for number in layout.segment_numbers(manifest.attempt, manifest.writer):
-        if number < manifest.segments:
-            disk.remove(layout.journal(manifest.attempt, manifest.writer, number))
+        path = layout.journal(manifest.attempt, manifest.writer, number)
+        if number < manifest.segments and path in damaged:
+            make_directories(disk, layout.damaged(path).parent)
+            disk.replace(path, layout.damaged(path))
+        elif number < manifest.segments:
+            disk.remove(path)
     named = {part.name for part in manifest.parts}
     for stream in STREAMS:
         for path in layout.part_files(stream, manifest.attempt, manifest.writer):

@@ -7,8 +7,8 @@ what is still in the journal. So all three agree.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from wandbkeras.errors import DamagedError
@@ -27,18 +27,36 @@ class Event:
     body: Mapping[str, Any]
 
 
+_NUMBER = (int, float)
+_SHAPES: dict[str, tuple[Any, ...]] = {
+    HISTORY: (str, int, _NUMBER, _NUMBER, dict),
+    PARTIAL: (str, int, _NUMBER, _NUMBER, dict),
+    EVENT: (str, str, _NUMBER, dict),
+}
+
+
+def _has_shape(record: Sequence[Any]) -> bool:
+    shape = _SHAPES[record[0]]
+    return len(record) == len(shape) and all(map(isinstance, record, shape))
+
+
 def read_records(records: Iterable[list[Any]], attempt: int) -> Iterator[Row | Event]:
     """Yield the rows and events of journal records, the pieces of one step as one row."""
     pending: Row | None = None
     for record in records:
-        try:
-            if record[0] == EVENT:
-                _, kind, timestamp, body = record
-                yield Event(kind, timestamp, body)
-                continue
-            kind, step, timestamp, runtime, values = record
-        except (ValueError, TypeError) as error:
-            raise DamagedError(f"a journal record of unknown shape: {record!r:.80}") from error
+        kind = record[0]
+        if kind not in _SHAPES:
+            continue  # of a later version, which adds to this one
+        if not _has_shape(record):
+            raise DamagedError(f"a {kind} record of another shape: {record!r:.80}")
+        if kind == EVENT:
+            event = Event(*record[1:])
+            if event.type == "finish" and pending is not None:
+                yield pending  # nothing more can come for it
+                pending = None
+            yield event
+            continue
+        _, step, timestamp, runtime, values = record
         if pending is not None and pending.step != step:
             yield pending
             pending = None
@@ -65,14 +83,17 @@ class RunState:
     runtime: float = 0.0
     last_seen: float = 0.0
     dropped: int = 0
+    dropped_events: int = 0
+    failures: int = 0
     exit_code: int | None = None
     process: dict[str, Any] = field(default_factory=dict)
     resumed: bool = False
 
     @property
-    def from_step(self) -> int:
+    def from_step(self) -> int | None:
         """The step from which this attempt goes on; earlier attempts count up to there."""
-        return int(self.process.get("from_step", 0))
+        step = self.process.get("from_step")
+        return None if step is None else int(step)
 
     def apply(self, item: Row | Event) -> None:
         if isinstance(item, Row):
@@ -110,28 +131,32 @@ class RunState:
         elif event.type == "artifact":
             self.artifacts.append(body["manifest"])
         elif event.type == "dropped":
-            self.dropped += body["count"]
-        elif event.type == "attempt":
-            self.process = dict(body)
-        elif event.type == "resume":
-            self._inherit(body)
+            self.dropped += body["rows"]
+            self.dropped_events += body["events"]
+        elif event.type == "failure":
+            self.failures += 1
+        elif event.type in ("attempt", "rollback"):
+            self._begin(body)
         elif event.type == "finish":
             self.exit_code = body["exit_code"]
             self.runtime = body["runtime"]
 
     def to_resume_body(self) -> dict[str, Any]:
-        """Return what the next attempt goes on with: the body of its ``resume`` event."""
+        """Return what the next attempt goes on with: ``resume`` in its first event."""
         return {
             "config": self.config,
             "summary": self.summary,
             "metrics": self.metrics.to_document(),
         }
 
-    def _inherit(self, body: Mapping[str, Any]) -> None:
-        self.config = dict(body["config"])
-        self.summary = dict(body["summary"])
-        self.metrics = MetricTable.from_document(body["metrics"])
-        self.resumed = True
+    def _begin(self, body: Mapping[str, Any]) -> None:
+        resume = body.get("resume")
+        self.process |= {key: value for key, value in body.items() if key != "resume"}
+        if resume is not None:
+            self.config = dict(resume["config"])
+            self.summary = dict(resume["summary"])
+            self.metrics = MetricTable.from_document(resume["metrics"])
+            self.resumed = True
 
     def to_document(self) -> dict[str, Any]:
         members = {key: value for key, value in vars(self).items() if key != "metrics"}
@@ -139,7 +164,9 @@ class RunState:
 
     @classmethod
     def from_document(cls, members: Mapping[str, Any]) -> RunState:
-        return cls(**{**members, "metrics": MetricTable.from_document(members["metrics"])})
+        known = {f.name for f in fields(cls)}
+        values = {key: value for key, value in members.items() if key in known}
+        return cls(**{**values, "metrics": MetricTable.from_document(members["metrics"])})
 
 
 def _update(target: dict[str, Any], body: Mapping[str, Any]) -> None:

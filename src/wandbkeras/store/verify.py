@@ -5,7 +5,6 @@ Nothing is changed, and nothing stops at the first damage.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,15 +12,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wandbkeras.errors import DamagedError, WandbkerasError
+from wandbkeras.errors import WandbkerasError
 from wandbkeras.store import document
 from wandbkeras.store.journal import Damage, read_journal
-from wandbkeras.store.layout import STREAMS, Layout
-from wandbkeras.store.parquet import Part
+from wandbkeras.store.layout import Layout
+from wandbkeras.store.parquet import Part, file_sha256
 from wandbkeras.store.schema import read_artifact, read_info
 from wandbkeras.store.seal import read_manifest
-
-_CHUNK = 1 << 20
 
 
 @dataclass
@@ -98,7 +95,7 @@ def _verify_blob(found: Verification, path: Path) -> None:
     if path.name.startswith(".") or path.is_symlink():
         return
     _count(found, path)
-    digest = _sha256(path)
+    digest = file_sha256(path)
     if digest != path.name:
         size = path.stat().st_size
         found.damage.append(Damage(path, 0, size, f"its SHA-256 is {digest}, not its name"))
@@ -110,7 +107,7 @@ def _part_damage(found: Verification, layout: Layout, part: Part) -> Iterator[Da
         yield Damage(path, 0, part.size, f"missing: {part.rows} rows")
         return
     _count(found, path)
-    if _sha256(path) == part.sha256:
+    if file_sha256(path) == part.sha256:
         return
     located = list(damaged_columns(path))
     yield from located
@@ -160,11 +157,3 @@ def _whole(path: Path, error: WandbkerasError) -> Damage:
 def _count(found: Verification, path: Path) -> None:
     found.files += 1
     found.bytes += path.stat().st_size
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -30,13 +30,19 @@ SEGMENT_BYTES = 16 << 20
 
 
 class RunWriter:
-    """Writes one attempt of the run at ``layout``; ``clock`` gives seconds since the epoch."""
+    """Writes one attempt of the run at ``layout``.
+
+    ``process`` says who writes and ``from_step``, from which step it goes on; ``resume`` is what
+    the attempt takes over (:meth:`RunState.to_resume_body`); ``clock`` gives seconds since the
+    epoch.
+    """
 
     def __init__(
         self,
         layout: Layout,
         process: Mapping[str, Any],
         *,
+        resume: Mapping[str, Any] | None = None,
         disk: Disk | None = None,
         clock: Callable[[], float] = time.time,
         segment_bytes: int = SEGMENT_BYTES,
@@ -47,15 +53,16 @@ class RunWriter:
         self._disk = disk or Disk()
         self._clock = clock
         self._segment_bytes = segment_bytes
+        self._process = process
         self._writer = 0
         self._segment = 0
-        self._dropped = 0
+        self._dropped = {"rows": 0, "events": 0}
         self._warned = False
         self._retired: list[JournalWriter] = []
         self._partial: tuple[int, float, float, dict[str, Any]] | None = None
         self._attempt = self._claim_attempt()
         self._journal = self._open_segment()
-        self.event("attempt", process)
+        self.event("attempt", dict(process) if resume is None else {**process, "resume": resume})
         self._journal.sync()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="wandbkeras-writer", daemon=True)
@@ -148,7 +155,13 @@ class RunWriter:
 
     def _open_segment(self) -> JournalWriter:
         path = self.layout.journal(self._attempt, self._writer, self._segment)
-        header = {"attempt": self._attempt, "writer": self._writer, "segment": self._segment}
+        header = {
+            "attempt": self._attempt,
+            "writer": self._writer,
+            "segment": self._segment,
+            # In every segment, and in the first event too: losing one frame must not lose it.
+            "process": self._process,
+        }
         return JournalWriter(self._disk, path, header)
 
     def _close_row(self) -> None:
@@ -164,22 +177,25 @@ class RunWriter:
     def _append(self, record: tuple[Any, ...]) -> bool:
         """Append a record; False, counting it, if the disk does not take it."""
         try:
-            if self._dropped:
+            if any(self._dropped.values()):
                 self._append_dropped()
             self._journal.append(encode_frame(record))
         except OSError as error:
-            self._dropped += record[0] != EVENT or record[1] != "heartbeat"
+            if record[0] != EVENT:
+                self._dropped["rows"] += 1
+            elif record[1] != "heartbeat":
+                self._dropped["events"] += 1
             self._warn(f"not everything is recorded from here on, training goes on: {error}")
             return False
         return True
 
     def _append_dropped(self) -> None:
-        """Say in the run how many records the disk did not take."""
-        body = {"count": self._dropped, "reason": "the disk took no more"}
+        """Say in the run how much the disk did not take: (pieces of) rows, and events."""
+        body = {**self._dropped, "reason": "the disk took no more"}
         event = Event("dropped", self._clock(), body)
         self._journal.append(encode_frame((EVENT, event.type, event.timestamp, body)))
         self.state.apply(event)
-        self._dropped = 0
+        self._dropped = {"rows": 0, "events": 0}
 
     def _rotate(self) -> None:
         """Begin a new segment; the old one is synced and sealed in the background."""

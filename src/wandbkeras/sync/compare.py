@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice, zip_longest
 from typing import Any
 
 from wandbkeras.store.schema import Row
-from wandbkeras.sync.content import Content
-from wandbkeras.sync.readback import RemoteRun
+from wandbkeras.sync.content import Artifact, Content
+from wandbkeras.sync.readback import RemoteArtifact, RemoteRun
 
 # What W&B's client puts into the summary itself.
 _INTERNAL_SUMMARY = {"_wandb", "_step"}
@@ -66,8 +66,12 @@ def _logged(row: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in row.items() if value is not None}
 
 
-def differences(content: Content, remote: RemoteRun) -> list[str]:
-    """Return what differs beside the rows; empty if the server holds all of it."""
+def differences(content: Content, remote: RemoteRun, sent: Collection[Artifact] = ()) -> list[str]:
+    """Return what differs beside the rows; empty if the server holds all of it.
+
+    Aliases are looked for on the artifact versions just ``sent``: later versions, those of other
+    runs too, take them over.
+    """
     found = []
     if content.remote_state != remote.state:
         found.append(f"state: expected {content.remote_state}, found {remote.state}")
@@ -80,47 +84,52 @@ def differences(content: Content, remote: RemoteRun) -> list[str]:
     if duration != int(content.runtime):
         found.append(f"duration: expected {int(content.runtime)} s, found {duration!r}")
     found += _info_differences(content, remote)
-    found += artifact_differences(content, remote)
+    for artifact, version in match_artifacts(content, remote):
+        found += artifact_differences(artifact, version, with_aliases=artifact in sent)
     return found
 
 
-def artifact_differences(content: Content, remote: RemoteRun) -> list[str]:
-    """Return which artifact versions are missing or differ."""
-    found = []
-    held = {(a.name, a.digest): a for a in remote.artifacts}
-    aliases = _final_aliases(content)
+def match_artifacts(
+    content: Content, remote: RemoteRun
+) -> list[tuple[Artifact, RemoteArtifact | None]]:
+    """Pair each artifact version with the one that the server holds for it, None if it lacks it.
+
+    Both are in order, so the same content may come again after another.
+    """
+    held: dict[str, list[RemoteArtifact]] = {}
+    for version in sorted(remote.artifacts, key=lambda a: int(a.version.removeprefix("v"))):
+        held.setdefault(version.name, []).append(version)
+    pairs: list[tuple[Artifact, RemoteArtifact | None]] = []
     for artifact in content.artifacts:
-        key = (artifact.version.name, artifact.digest)
-        label = f"artifact {key[0]} ({', '.join(artifact.version.aliases)})"
-        version = held.get(key)
-        if version is None:
-            found.append(f"{label} is missing")
-            continue
-        checks = {
-            "type": (artifact.version.type, version.type),
-            "files": (dict(artifact.files), dict(version.files)),
-            "metadata": (dict(artifact.version.metadata), dict(version.metadata)),
-            "description": (artifact.version.description or None, version.description),
-        }
-        for what, (expected, actual) in checks.items():
-            if not same(expected, actual):
-                found.append(f"{label}: {what}: expected {expected!r}, found {actual!r}")
-        if lacking := sorted(aliases.get(key, set()) - set(version.aliases)):
-            found.append(f"{label}: lacks the aliases {', '.join(lacking)}")
+        left = held.get(artifact.version.name, [])
+        index = next((i for i, v in enumerate(left) if v.digest == artifact.digest), None)
+        pairs.append((artifact, None if index is None else left[index]))
+        if index is not None:
+            del left[: index + 1]
+    return pairs
+
+
+def artifact_differences(
+    artifact: Artifact, version: RemoteArtifact | None, *, with_aliases: bool
+) -> list[str]:
+    """Return in what ``version``, as the server holds it, differs from what was recorded."""
+    label = f"artifact {artifact.version.name} ({', '.join(artifact.version.aliases)})"
+    if version is None:
+        return [f"{label} is missing"]
+    checks = {
+        "type": (artifact.version.type, version.type),
+        "files": (dict(artifact.files), dict(version.files)),
+        "metadata": (dict(artifact.version.metadata), dict(version.metadata)),
+        "description": (artifact.version.description or None, version.description),
+    }
+    found = [
+        f"{label}: {what}: expected {expected!r}, found {actual!r}"
+        for what, (expected, actual) in checks.items()
+        if not same(expected, actual)
+    ]
+    if with_aliases and (lacking := sorted(set(artifact.aliases) - set(version.aliases))):
+        found.append(f"{label}: lacks the aliases {', '.join(lacking)}")
     return found
-
-
-def _final_aliases(content: Content) -> dict[tuple[str, str], set[str]]:
-    """Return the aliases that each version ends with: a later version takes them over."""
-    holder: dict[tuple[str, str], tuple[str, str]] = {}
-    for artifact in content.artifacts:
-        key = (artifact.version.name, artifact.digest)
-        for alias in artifact.version.aliases:
-            holder[artifact.version.name, alias] = key
-    aliases: dict[tuple[str, str], set[str]] = {}
-    for (_, alias), key in holder.items():
-        aliases.setdefault(key, set()).add(alias)
-    return aliases
 
 
 def _info_differences(content: Content, remote: RemoteRun) -> list[str]:

@@ -9,7 +9,7 @@ import base64
 import hashlib
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from typing import Any
@@ -23,12 +23,16 @@ _ARTIFACT_HEADER = b"wandb-artifact-manifest-v1\n"
 
 @dataclass(frozen=True)
 class Artifact:
-    """An artifact version with the digests by which W&B knows it; ``files`` maps to base64 MD5s."""
+    """An artifact version with the digests by which W&B knows it; ``files`` maps to base64 MD5s.
+
+    ``aliases`` are those that it ends with: a later version of the run takes them over.
+    """
 
     version: ArtifactVersion
     number: int
     digest: str
     files: Mapping[str, str]
+    aliases: tuple[str, ...]
 
 
 class Content:
@@ -39,7 +43,7 @@ class Content:
         self.info: RunInfo = run.info
         self.state: State = run.state
         total = run.folded
-        self.config: Mapping[str, Any] = {k: _config_wire(v) for k, v in total.config.items()}
+        self.config: Mapping[str, Any] = _config_wire(total.config)
         self.metrics: list[MetricDefinition] = total.metrics.all()
         self.runtime: float = total.runtime
         self.process: Mapping[str, Any] = run.attempts[0].state.process if run.attempts else {}
@@ -84,13 +88,20 @@ class Content:
     def artifacts(self) -> list[Artifact]:
         """The versions in order; one whose content equals the version before it is that version."""
         artifacts: list[Artifact] = []
-        latest: dict[str, str] = {}
+        latest: dict[str, int] = {}
+        holders: dict[tuple[str, str], int] = {}
         for number, version in enumerate(self.run.artifacts):
             files = {path: _base64(file.md5) for path, file in version.files.items()}
             digest = artifact_digest(files)
-            artifacts.append(Artifact(version, number, digest, files))
-            latest[version.name] = digest
-        return artifacts
+            index = latest.get(version.name)
+            if index is None or artifacts[index].digest != digest:
+                index = latest[version.name] = len(artifacts)
+                artifacts.append(Artifact(version, number, digest, files, aliases=()))
+            holders.update(dict.fromkeys(((version.name, a) for a in version.aliases), index))
+        return [
+            replace(artifact, aliases=tuple(a for (_, a), i in holders.items() if i == index))
+            for index, artifact in enumerate(artifacts)
+        ]
 
 
 def artifact_digest(files: Mapping[str, str]) -> str:
@@ -112,11 +123,21 @@ def _base64(hexadecimal: str) -> str:
 
 
 def _config_wire(value: Any) -> Any:
-    """Return a config value as W&B's client sends it: JSON proper, where NaN is null."""
+    """Return a config as W&B's client sends it: JSON proper, where NaN is null.
+
+    The client keeps the leaves of nested dictionaries, so one without leaves is not there.
+    """
     if isinstance(value, dict):
-        return {key: _config_wire(item) for key, item in value.items()}
+        items = {key: _config_wire(item) for key, item in value.items()}
+        return {key: item for key, item in items.items() if item != {}}
+    return _json_proper(value)
+
+
+def _json_proper(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _json_proper(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_config_wire(item) for item in value]
+        return [_json_proper(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

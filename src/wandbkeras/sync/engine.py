@@ -16,7 +16,7 @@ from typing import Literal
 import wandbkeras
 from wandbkeras.errors import DamagedError, NotVerifiedError, UsageError, WandbkerasError
 from wandbkeras.store.reader import StoredRun
-from wandbkeras.sync.compare import differences, row_differences
+from wandbkeras.sync.compare import differences, match_artifacts, row_differences
 from wandbkeras.sync.content import Content
 from wandbkeras.sync.destination import DEFAULT_PROJECT, Destination
 from wandbkeras.sync.plan import Plan, make_plan
@@ -200,7 +200,7 @@ def _look(content: Content, plan: Plan, server: Server) -> tuple[RemoteRun | Non
     remote = server.find(plan.entity, destination.project, destination.run_id)
     if remote is None:
         return None, ["the run is not there"]
-    found = differences(content, remote)
+    found = differences(content, remote, plan.artifacts)
     if remote.line_count != len(content.steps):
         found.insert(0, f"rows: expected {len(content.steps)}, found {remote.line_count}")
     else:
@@ -220,7 +220,6 @@ def _not_verified(plan: Plan, missing: Sequence[str], complaint: str | None) -> 
 def _receipt(
     content: Content, destination: Destination, plan: Plan, remote: RemoteRun, mark: str
 ) -> Receipt:
-    versions = {(a.name, a.digest): a.version for a in remote.artifacts}
     return Receipt(
         server=destination.server,
         entity=destination.entity,
@@ -232,12 +231,9 @@ def _receipt(
         state=remote.state,
         rows=len(content.steps),
         artifacts=[
-            {
-                "name": artifact.version.name,
-                "version": versions[artifact.version.name, artifact.digest],
-                "digest": artifact.digest,
-            }
-            for artifact in content.artifacts
+            {"name": held.name, "version": held.version, "digest": held.digest}
+            for _, held in match_artifacts(content, remote)
+            if held is not None
         ],
         time=time.time(),
         wandb=VERSION,

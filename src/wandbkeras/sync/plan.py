@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from wandbkeras.errors import ConflictError
-from wandbkeras.sync.compare import differences, row_differences
+from wandbkeras.sync.compare import differences, match_artifacts, row_differences
 from wandbkeras.sync.content import Artifact, Content
 from wandbkeras.sync.destination import Destination
 from wandbkeras.sync.readback import RemoteRun, Server
@@ -61,5 +61,4 @@ def held_rows(
 
 def missing_artifacts(content: Content, remote: RemoteRun) -> list[Artifact]:
     """Return the versions that the server lacks, in order."""
-    held = {(a.name, a.digest) for a in remote.artifacts}
-    return [a for a in content.artifacts if (a.version.name, a.digest) not in held]
+    return [artifact for artifact, held in match_artifacts(content, remote) if held is None]

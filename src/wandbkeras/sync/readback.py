@@ -5,8 +5,12 @@ What a server says it holds is returned as plain values; every exception of wand
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
+import shutil
 import socket
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,8 +19,15 @@ from urllib.parse import urlsplit
 
 import wandb
 import wandb.errors
+from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 
-from wandbkeras.errors import CredentialsError, RefusedError, SyncError, UnreachableError
+from wandbkeras.errors import (
+    CredentialsError,
+    RefusedError,
+    SyncError,
+    UnreachableError,
+    UsageError,
+)
 
 VERSION: str = wandb.__version__
 # The client pages by step, not by row: asked for a range with gaps, it makes a request for every
@@ -24,6 +35,9 @@ VERSION: str = wandb.__version__
 PAGE_ROWS = 1_000
 _MAX_PAGE_STEPS = 2**31 - 1
 _CONNECT_SECONDS = 10.0
+# wandb would ask again for minutes, and a process that ends would wait for it.
+_RETRIES = 2
+_ANSWER_SECONDS = 20
 
 
 @dataclass(frozen=True)
@@ -62,7 +76,7 @@ class RemoteRun:
 class Server:
     """A W&B server, reached with wandb's own settings and credentials."""
 
-    def __init__(self, base_url: str | None = None, timeout_s: int = 20) -> None:
+    def __init__(self, base_url: str | None = None, timeout_s: int = _ANSWER_SECONDS) -> None:
         self.base_url = (base_url or configured_base_url()).rstrip("/")
         _check_reachable(self.base_url)
         with _mapped(self.base_url):
@@ -115,7 +129,8 @@ class Server:
     def _run(self, entity: str, project: str, run_id: str) -> Any:
         try:
             self._api.flush()  # wandb keeps runs it has seen
-            return self._api.run(f"{entity}/{project}/{run_id}")
+            with _beside("WANDB_DIR"):  # where it makes a directory for each
+                return self._api.run(f"{entity}/{project}/{run_id}")
         except (wandb.errors.CommError, ValueError) as error:
             if "could not find" in str(error).lower():
                 return None
@@ -139,8 +154,37 @@ def _pages(steps: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 def configured_base_url() -> str:
     """Return the server that wandb is set up for: its settings files and ``WANDB_BASE_URL``."""
-    # wandb.Settings() alone reads neither the environment nor the files.
-    return str(wandb.setup().settings.base_url)
+    try:
+        patience = wandb.Settings(
+            x_graphql_retry_max=_RETRIES,
+            x_graphql_timeout_seconds=_ANSWER_SECONDS,
+            x_file_transfer_retry_max=_RETRIES,
+        )
+        # wandb.Settings() alone reads neither the environment nor the files.
+        with _beside("WANDB_CACHE_DIR"):
+            return str(wandb.setup(settings=patience).settings.base_url)
+    except ValueError as error:
+        raise UsageError(f"wandb's settings are wrong: {_line(error)}") from error
+
+
+@contextmanager
+def _beside(variable: str) -> Iterator[None]:
+    """Let wandb write what it writes beside to a directory that goes when the process ends."""
+    before = os.environ.get(variable)
+    os.environ[variable] = _scratch()
+    try:
+        yield
+    finally:
+        del os.environ[variable]
+        if before is not None:
+            os.environ[variable] = before
+
+
+@functools.cache
+def _scratch() -> str:
+    directory = tempfile.mkdtemp(prefix="wandbkeras-readback-")
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    return directory
 
 
 def _artifact(version: Any) -> RemoteArtifact:
@@ -177,21 +221,33 @@ def _mapped(base_url: str) -> Iterator[None]:
     """Map what wandb raises to this package's errors."""
     try:
         yield
-    except wandb.errors.AuthenticationError as error:
-        raise CredentialsError(f"{base_url} refuses the key: {_line(error)}") from error
-    except wandb.errors.UsageError as error:
-        raise CredentialsError(
-            f"no key for {base_url}: run wandb login ({_line(error)})"
-        ) from error
-    except wandb.errors.CommError as error:
-        text = _line(error)
-        if "401" in text or "unauthorized" in text.lower():
-            raise CredentialsError(f"{base_url} refuses the key: {text}") from error
-        if "403" in text or "permission" in text.lower():
-            raise RefusedError(f"{base_url} refuses: {text}") from error
-        raise SyncError(f"{base_url}: {text}") from error
-    except (wandb.errors.Error, OSError, ValueError, TimeoutError) as error:
-        raise SyncError(f"{base_url}: {type(error).__name__}: {_line(error)}") from error
+    except (wandb.errors.Error, WandbApiFailedError, OSError, ValueError) as error:
+        raise _mapped_error(base_url, error) from error
+
+
+def _mapped_error(base_url: str, error: Exception) -> SyncError:
+    text = _line(error)
+    if isinstance(error, wandb.errors.UsageError):
+        return CredentialsError(f"no key for {base_url}: run wandb login ({text})")
+    failure = _failure(error)
+    if failure is None:
+        refused = isinstance(error, wandb.errors.AuthenticationError)
+        kind: type[SyncError] = CredentialsError if refused else SyncError
+        return kind(f"{base_url}: {text}")
+    text = _line(failure)
+    status = failure.response.http_status if failure.response else 0
+    if status == 401:
+        return CredentialsError(f"{base_url} refuses the key: {text}")
+    if 400 <= status < 500:
+        return RefusedError(f"{base_url} refuses: {text}")
+    return UnreachableError(f"{base_url} gives no answer: {text}: try again later")
+
+
+def _failure(error: BaseException | None) -> WandbApiFailedError | None:
+    """Return the request that failed behind an error of wandb, if one did."""
+    while error is not None and not isinstance(error, WandbApiFailedError):
+        error = error.__cause__
+    return error
 
 
 def _line(error: Exception) -> str:

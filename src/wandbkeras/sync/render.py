@@ -38,7 +38,7 @@ def records(content: Content, plan: Plan, staging: Path, producer: str) -> Itera
     yield log.header(producer)
     yield log.run(
         run_id=plan.destination.run_id,
-        entity=plan.destination.entity,
+        entity=plan.entity,
         project=plan.destination.project,
         name=info.name,
         group=info.group,
@@ -83,7 +83,7 @@ def _artifact(content: Content, plan: Plan, artifact: Artifact, staging: Path) -
         digest=artifact.digest,
         description=version.description,
         metadata=version.metadata,
-        aliases=version.aliases,
+        aliases=artifact.aliases,
         client_id=_client_id(content, plan, artifact, "version"),
         sequence_client_id=_client_id(content, plan, artifact, "sequence"),
         files={

@@ -1,0 +1,73 @@
+"""How a script ends is how its run ends."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from wandbkeras.recording.recorder import exit_code_of
+from wandbkeras.store.reader import Store
+
+_BEGIN = """
+import atexit, os, signal, sys, wandbkeras
+run = wandbkeras.init(dir=sys.argv[1], id="k3j9x2ab")
+run.log({"a": 1})
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "state", "code"),
+    [
+        pytest.param("pass", "finished", 0, id="at its last line"),
+        pytest.param("raise ValueError('no')", "failed", 1, id="by an exception"),
+        pytest.param("sys.exit(3)", "failed", 3, id="by sys.exit(3)"),
+        pytest.param("sys.exit('message')", "failed", 1, id="by sys.exit with a message"),
+        pytest.param("sys.exit()", "finished", 0, id="by sys.exit()"),
+        pytest.param("raise KeyboardInterrupt", "failed", 130, id="by Ctrl-C"),
+        pytest.param("run.finish()\nsys.exit(3)", "finished", 0, id="after finish"),
+        pytest.param("os._exit(0)", "crashed", None, id="without a word"),
+        pytest.param("os.kill(os.getpid(), signal.SIGTERM)", "crashed", None, id="by SIGTERM"),
+        pytest.param(
+            "sys.excepthook(ValueError, ValueError(), None)\nsys.exit(4)",
+            "failed",
+            4,
+            id="by the last of several ways",
+        ),
+        pytest.param(
+            "def before(kind, error, traceback): print('hooked')\n"
+            "sys.excepthook, theirs = before, sys.excepthook\n"
+            "sys.excepthook = lambda *a: (before(*a), theirs(*a))\n"
+            "raise ValueError",
+            "failed",
+            1,
+            id="with another hook beside ours",
+        ),
+    ],
+)
+def test_the_end_of_a_script_is_recorded(
+    tmp_path: Path, end: str, state: str, code: int | None
+) -> None:
+    """A run that was not finished ends as its process: finished, failed with its code, crashed."""
+    done = subprocess.run(
+        [sys.executable, "-c", _BEGIN + end, str(tmp_path)], capture_output=True, text=True
+    )
+    run = Store(tmp_path).run("k3j9x2ab")
+    assert (run.state, run.exit_code) == (state, code), done.stderr
+    assert [row.values for row in run.rows()] == [{"a": 1}]
+    if code is not None and "finish()" not in end and code != 130:
+        assert done.returncode == code
+    if end.startswith("raise"):
+        assert "Traceback" in done.stderr
+
+
+def test_an_exit_code_is_pythons_own() -> None:
+    """The code of an exception is the one with which Python ends on it."""
+    assert exit_code_of(None) == 0
+    assert exit_code_of(SystemExit(None)) == 0
+    assert exit_code_of(SystemExit(7)) == 7
+    assert exit_code_of(SystemExit("text")) == 1
+    assert exit_code_of(ValueError()) == 1
+    assert exit_code_of(KeyboardInterrupt()) == 130
