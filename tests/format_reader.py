@@ -5,7 +5,11 @@ It shares no line with the package, so where the two agree, it is the document t
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
+import os
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -27,6 +31,11 @@ DEFINITION: dict[str, Any] = {
 }
 Record = dict[str, Any]
 Row = tuple[int, float, float, int, Record]  # step, timestamp, runtime, attempt, values
+Place = tuple[str, int, int]  # path within the run, offset, size
+NUMBER = (int, float)
+PIECE = (str, int, NUMBER, NUMBER, dict)
+SHAPES = {"history": PIECE, "partial": PIECE, "event": (str, str, NUMBER, dict)}
+SUMS = ("dropped", "dropped_events", "failures")
 
 
 class UnreadableError(Exception):
@@ -34,34 +43,44 @@ class UnreadableError(Exception):
 
 
 class Run(msgspec.Struct):
-    """What a run directory says, or one writer of it; ``damage`` is offsets and sizes."""
+    """What a run directory says, or one writer of it."""
 
     state: Record
+    attempt: int = 0
     info: Record = {}
     rows: list[Row] = []
+    histograms: list[tuple[int, int, str, Any]] = []  # attempt, step, metric, value
     artifacts: list[Record] = []
     status: str = "crashed"
+    damage: list[Place] = []
+    torn: int = 0
+
+
+class Segment(msgspec.Struct):
+    """What one file of a journal says; ``damage`` is offsets and sizes."""
+
+    header: Record | None = None
+    records: list[list[Any]] = []
     damage: list[tuple[int, int]] = []
     torn: int = 0
 
 
-def parse_document(data: bytes) -> Record:
+def parse_document(data: bytes, kind: str) -> Record:
     """Return the members of a checksummed document."""
-    head, _, tail = data.rpartition(b',\n  "checksum": ')
-    if tail != b'"crc32:%08x"\n}\n' % zlib.crc32(head + b"\n}\n"):
+    ending = re.search(rb',\n  "checksum": "crc32:([0-9a-f]{8})"\n}\n\Z', data)
+    if not ending or zlib.crc32(data[: ending.start()] + b"\n}\n") != int(ending[1], 16):
         raise UnreadableError("checksum")
-    members: Record = json.loads(head + b"\n}\n")
-    if members["version"] != 1:
+    members: Record = json.loads(data.decode())
+    if (members["format"], members["version"]) != (f"wandbkeras-{kind}", 1):
         raise UnreadableError("version")
     return members
 
 
-def parse_segment(data: bytes) -> tuple[list[Any], list[tuple[int, int]], int]:
-    """Return the payloads, the header first, the damage, and the size of the torn tail."""
-    if data[:8] != MAGIC[: len(data)]:
-        raise UnreadableError("magic")
-    payloads: list[Any] = []
-    damage: list[tuple[int, int]] = []
+def parse_segment(data: bytes) -> Segment:
+    """Return what is sound in a segment, and where it isn't."""
+    if data == MAGIC[: len(data)]:
+        return Segment(torn=len(data))
+    segment = Segment(damage=[] if data[:8] == MAGIC else [(0, 8)])
     offset = end = 8  # where a frame may be, and where the last sound one ended
     while offset + 8 <= len(data):
         length, checksum = struct.unpack_from("<II", data, offset)
@@ -71,25 +90,25 @@ def parse_segment(data: bytes) -> tuple[list[Any], list[tuple[int, int]], int]:
             offset += 1
             continue
         if offset > end:
-            damage.append((end, offset - end))
+            segment.damage.append((end, offset - end))
         offset = end = offset + 8 + length
         try:
             value = msgspec.msgpack.decode(payload)
         except msgspec.DecodeError:
-            value = None
-        if payloads and not (isinstance(value, list) and value):
-            damage.append((end - length, length))
+            segment.damage.append((end - length, length))
+            continue
+        if isinstance(value, dict) and segment.header is None:
+            segment.header = value
+            if (value.get("format"), value.get("version")) != ("wandbkeras-journal", 1):
+                raise UnreadableError("version")
+        elif isinstance(value, list) and value:
+            segment.records.append(value)
         else:
-            payloads.append(value)
-    if not payloads:
-        return [], [], len(data)
-    if (damage and damage[0][0] == 8) or not _is_header(payloads[0]):
-        raise UnreadableError("header")
-    return payloads, damage, len(data) - end
-
-
-def _is_header(payload: Any) -> bool:
-    return isinstance(payload, dict) and payload.get("format") == 1
+            segment.damage.append((end, 0))
+    if segment.header is None and not segment.records:
+        return Segment(damage=[(0, len(data))]) if segment.damage else Segment(torn=len(data))
+    segment.torn = len(data) - max(end, 8)
+    return segment
 
 
 class Fold:
@@ -106,6 +125,10 @@ class Fold:
     def segment(self, records: list[Any]) -> None:
         row: Row | None = None
         for kind, *rest in [*records, ("end", None)]:  # the end closes an open row, too
+            if kind not in (*SHAPES, "end"):
+                continue
+            if kind != "end":
+                check_shape([kind, *rest])
             if row is not None and (rest[0] == "finish" if kind == "event" else rest[0] != row[0]):
                 self.close(row)
                 row = None
@@ -121,11 +144,16 @@ class Fold:
 
     def close(self, row: Row) -> None:
         self.rows.append(row)
+        self.state["rows"] += 1
+        self.state |= {"last_step": row[0], "last_row_timestamp": row[1], "runtime": row[2]}
         globs = [d for d in self.definitions if d["name"].endswith("*")]
         for name, value in row[4].items():
             if self.definition(name) is None and not name.startswith("_"):
                 found = [d for d in globs if name.startswith(d["name"][:-1])]
                 self.definitions.extend({**d, "name": name} for d in found[:1])
+        latest = self.state["metrics"]["latest_step"]
+        latest |= {key: row[4][key] for key in latest if is_number(row[4].get(key))}
+        for name, value in row[4].items():
             asked = (self.definition(name) or DEFINITION)["summary"]
             shown = self.aggregate(name, value, asked) if asked else value
             if shown is not None and "none" not in asked:
@@ -136,7 +164,7 @@ class Fold:
         a: Record = self.state["metrics"]["aggregates"].setdefault(name, new)
         a["first"] = value if a["first"] is None and a["count"] == 0 else a["first"]
         a["last"] = value
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if is_number(value):
             a["min"] = value if value < a["min"] or value != value else a["min"]
             a["max"] = value if value > a["max"] or value != value else a["max"]
             a["total"], a["count"] = a["total"] + value, a["count"] + 1
@@ -150,12 +178,13 @@ class Fold:
     def event(self, kind: str, timestamp: float, body: Record) -> None:
         state = self.state
         state["last_seen"] = timestamp
+        update, remove = body.get("update", {}), body.get("remove", [])
         if kind in ("config", "summary"):
-            state[kind].update(body["update"])
-            for key in body["remove"]:
+            state[kind].update(update)
+            for key in remove:
                 state[kind].pop(key, None)
         if kind == "summary":
-            for key in (*body["update"], *body["remove"]):
+            for key in (*update, *remove):
                 state["metrics"]["aggregates"].pop(key, None)
                 if (definition := self.definition(key)) and not key.endswith("*"):
                     definition["summary"] = ["none"] if "none" in definition["summary"] else []
@@ -164,116 +193,201 @@ class Fold:
         elif kind == "artifact":
             state["artifacts"].append(body["manifest"])
         elif kind == "dropped":
-            state["dropped"] += body["count"]
-        elif kind == "attempt":
-            state["process"] = body
-        elif kind == "resume":
-            state.update(body, resumed=True)
+            state["dropped"] += body["rows"]
+            state["dropped_events"] += body["events"]
+        elif kind == "failure":
+            state["failures"] += 1
+        elif kind in ("attempt", "rollback"):
+            state["process"] |= {key: body[key] for key in body if key != "resume"}
+            if body.get("resume") is not None:
+                taken = {key: body["resume"][key] for key in ("config", "summary", "metrics")}
+                state.update(taken, resumed=True)
         elif kind == "finish":
-            state["exit_code"] = body["exit_code"]
+            state |= {"exit_code": body["exit_code"], "runtime": body["runtime"]}
 
     def define(self, later: Record) -> None:
         overwrite, earlier = later.pop("overwrite", False), self.definition(later["name"])
         if earlier is None:
             self.definitions.append(later)
-            return
-        if not overwrite:
+        elif not overwrite:
             new, old = later["summary"], earlier["summary"]
             none = ["none"] if "none" in new or (not new and "none" in old) else []
             later["summary"] = [name for name in {*old, *new} if name != "none"] + none
             for key in ("step_metric", "goal", "step_sync", "hidden"):
                 later[key] = later[key] or earlier[key]
-        earlier.update(later)
+        if earlier is not None:
+            earlier.update(later)
+        if later["step_metric"]:
+            self.state["metrics"]["latest_step"].setdefault(later["step_metric"], 0)
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def check_shape(record: list[Any]) -> None:
+    """Refuse a record of a known kind that has not the elements of its kind."""
+    shape = SHAPES[record[0]]
+    if len(record) != len(shape) or not all(map(isinstance, record, shape)):
+        raise UnreadableError("shape")
 
 
 def read_run(root: Path, *, host: str, now: float) -> Run:
     """Read the run at ``root``, on the machine ``host`` at the time ``now``."""
-    directories = sorted((root / "attempts").glob("*"), key=lambda path: int(path.name))
-    begun = [path for path in directories if any(path.glob("[jm]*-000*"))]
-    writers = {path: _read_writer(root, path) for path in begun}
-    run = Run({"config": {}, "summary": {}, "dropped": 0, "exit_code": None})
-    run.info = parse_document((root / "run.json").read_bytes())
-    limit = float("inf")
-    for writer in reversed(writers.values()):
-        run.rows += [row for row in writer.rows if row[0] < limit]
-        if writer.rows:
-            limit = min(limit, writer.state["process"].get("from_step", 0))
-    run.rows.sort(key=lambda row: row[0])
-    for directory, writer in writers.items():
+    run = Run(_new_state(), info=parse_document((root / "run.json").read_bytes(), "run"))
+    names = [path.relative_to(root).as_posix() for path in root.glob("attempts/*/*")]
+    found = [re.fullmatch(r"attempts/(\d+)/(?:manifest|journal)-(\d+)[-.].*", n) for n in names]
+    owners = sorted({(int(match[1]), int(match[2])) for match in found if match})
+    writers = [_read_writer(root, *owner) for owner in owners]
+    run.rows = _merged_rows(writers)
+    for writer in writers:
         state = writer.state
-        if state["resumed"] or int(directory.name) == 0:
-            run.state |= {"config": state["config"], "summary": state["summary"]}
-        run.state["dropped"] += state["dropped"]
-        run.state["exit_code"] = state["exit_code"]
+        if state["resumed"]:
+            run.state |= {"config": {}, "summary": {}}
+        if state["resumed"] or writer.attempt == 0:
+            run.state["metrics"] = state["metrics"]
+        run.state["config"].update(state["config"])
+        run.state["summary"].update(state["summary"])
+        run.state |= {name: run.state[name] + state[name] for name in SUMS}
+        run.state["runtime"] = max(run.state["runtime"], state["runtime"])
+        run.state |= {name: state[name] for name in ("process", "last_seen")}
+        if state["last_step"] is not None:
+            run.state |= {name: state[name] for name in ("last_step", "last_row_timestamp")}
         paths = [root / "artifacts" / name for name in state["artifacts"]]
-        run.artifacts += [parse_document(path.read_bytes()) for path in paths]
+        run.state["artifacts"] += state["artifacts"]
+        run.artifacts += [parse_document(path.read_bytes(), "artifact") for path in paths]
         run.damage += writer.damage
         run.torn += writer.torn
-        alive = "running" if _is_alive(state, host, now) else "crashed"
-        run.status = {None: alive, 0: "finished"}.get(state["exit_code"], "failed")
+    last = [writer.state for writer in writers if writer.attempt == writers[-1].attempt]
+    unended = [state for state in last if state["exit_code"] is None]
+    if any(_is_alive(state, host, now) for state in unended):
+        run.status = "running"
+    elif last and not unended:
+        run.status = "failed" if any(state["exit_code"] for state in last) else "finished"
+    if last and not unended:
+        run.state["exit_code"] = max((state["exit_code"] for state in last), key=abs)
     return run
 
 
-def _read_writer(root: Path, directory: Path) -> Run:
-    manifest: Record = {"segments": 0, "parts": []}
-    manifest["state"] = {"config": {}, "summary": {}, "artifacts": [], "process": {}}
-    manifest["state"] |= {"dropped": 0, "last_seen": 0.0, "exit_code": None, "resumed": False}
-    manifest["state"]["metrics"] = {"definitions": [], "aggregates": {}}
-    if (path := directory / "manifest-000.json").exists():
-        manifest = parse_document(path.read_bytes())
+def _merged_rows(writers: list[Run]) -> list[Row]:
+    rows: dict[int, Row] = {}
+    histograms: dict[tuple[int, int], Record] = {}
+    for writer in writers:
+        starts = [
+            later.state["process"].get("from_step")
+            for later in writers
+            if later.attempt > writer.attempt and later.rows
+        ]
+        limit = min((start for start in starts if start is not None), default=2**63)
+        for step, timestamp, runtime, attempt, values in writer.rows:
+            if step < limit:
+                first = rows.setdefault(step, (step, timestamp, runtime, attempt, {}))
+                first[4].update({k: v for k, v in values.items() if k not in first[4]})
+        for attempt, step, name, value in writer.histograms:
+            if step < limit:
+                histograms.setdefault((attempt, step), {})[name] = value
+    for step, row in rows.items():
+        row[4].update(histograms.get((row[3], step), {}))
+    return [rows[step] for step in sorted(rows)]
+
+
+def _new_state() -> Record:
+    zeros = dict.fromkeys(("rows", *SUMS), 0) | {"runtime": 0.0, "last_seen": 0.0}
+    nulls = dict.fromkeys(("last_step", "last_row_timestamp", "exit_code"))
+    metrics = {"definitions": [], "aggregates": {}, "latest_step": {}}
+    maps: Record = {"config": {}, "summary": {}, "process": {}, "metrics": metrics}
+    return {**zeros, **nulls, **maps, "artifacts": [], "resumed": False}
+
+
+def _read_writer(root: Path, attempt: int, number: int) -> Run:
+    manifest: Record = {"segments": 0, "parts": [], "damage": [], "state": _new_state()}
+    directory = f"attempts/{attempt:03d}"
+    if (path := root / directory / f"manifest-{number:03d}.json").exists():
+        manifest = parse_document(path.read_bytes(), "manifest")
     parts: dict[str, list[Record]] = {"history": [], "histograms": [], "events": []}
     for part in manifest["parts"]:
-        parts[part["name"].split("/")[0]] += _read_part(root / part["name"], part["rows"])
-    fold = Fold(int(directory.name), manifest["state"])
-    fold.rows += _rows(parts["history"], parts["histograms"])
-    writer = Run(fold.state, rows=fold.rows)
-    numbers = sorted(int(path.stem.split("-")[2]) for path in directory.glob("journal-000-*.wbk"))
-    for number in numbers:
-        if number >= manifest["segments"]:
-            path = directory / f"journal-000-{number:03d}.wbk"
-            payloads, damage, torn = parse_segment(path.read_bytes())
-            fold.segment(payloads[1:])
-            writer.damage += damage
-            writer.torn += torn
+        if not re.fullmatch(r"[a-z_]{1,32}/\d{3,}-\d{3,}-\d{3,}\.parquet", part["name"]):
+            raise UnreadableError(part["name"])
+        if (stream := part["name"].split("/")[0]) in parts:
+            parts[stream] += _read_part(root / part["name"], part)
+    fold = Fold(attempt, manifest["state"])
+    fold.rows += _rows(parts["history"])
+    writer = Run(fold.state, attempt, histograms=_histograms(parts["histograms"]))
+    writer.damage += [(d["path"], d["offset"], d["size"]) for d in manifest["damage"]]
+    names = [path.name for path in (root / directory).iterdir()]
+    found = [re.fullmatch(rf"journal-{number:03d}-(\d{{3,}})\.wbk", name) for name in names]
+    last = max((int(match[1]) for match in found if match), default=-1)
+    for index in range(manifest["segments"], last + 1):
+        name = f"{directory}/journal-{number:03d}-{index:03d}.wbk"
+        if not (root / name).exists():
+            writer.damage.append((name, 0, 0))
+            continue
+        data = (root / name).read_bytes()
+        segment = parse_segment(data)
+        writer.damage += [(name, offset, size) for offset, size in segment.damage]
+        if index == last:
+            writer.torn = segment.torn
+        elif segment.torn:
+            writer.damage.append((name, len(data) - segment.torn, segment.torn))
+        place, header = {"attempt": attempt, "writer": number, "segment": index}, segment.header
+        if header and any(header.get(key, place[key]) != place[key] for key in place):
+            writer.damage.append((name, 0, 0))
+            continue
+        if header and not fold.state["process"]:
+            fold.state["process"] = dict(header.get("process") or {})
+        fold.segment(segment.records)
+    for step, *_, values in fold.rows:
+        for key in [k for k, v in values.items() if _is_histogram(v)]:
+            writer.histograms.append((attempt, step, key, values.pop(key)))
+    writer.rows = fold.rows
     return writer
 
 
-def _read_part(path: Path, rows: int) -> list[Record]:
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            table = file.read()
-    except OSError as error:
-        raise UnreadableError(path.name) from error
-    encoding = {column.name: column.metadata or {} for column in table.schema}
-    records: list[Record] = table.to_pylist()
-    if len(records) != rows:
+def _is_histogram(value: Any) -> bool:
+    return isinstance(value, dict) and value.get("_type") == "histogram"
+
+
+def _read_part(path: Path, part: Record) -> list[Record]:
+    data = path.read_bytes() if path.exists() else b""
+    if hashlib.sha256(data).hexdigest() != part["sha256"]:
         raise UnreadableError(path.name)
-    for name in [n for n in encoding if encoding[n].get(b"wandbkeras.encoding") == b"json"]:
+    with pq.ParquetFile(io.BytesIO(data)) as file:
+        records: list[Record] = file.read().to_pylist()
+        metadata = file.metadata.metadata
+    if (len(records), len(data)) != (part["rows"], part["size"]):
+        raise UnreadableError(path.name)
+    for name in json.loads(metadata[b"wandbkeras.json"]):
         for record in records:
             record[name] = None if record[name] is None else json.loads(record[name])
     return records
 
 
-def _rows(history: list[Record], histograms: list[Record]) -> list[Row]:
-    of_step: dict[int, Record] = {}
-    for record in histograms:
+def _histograms(records: list[Record]) -> list[tuple[int, int, str, Any]]:
+    found = []
+    for record in records:
         value = {"_type": "histogram", "values": record["values"], "bins": record["bins"]}
         stats = {name: record[name] for name in STATS if record[name] is not None}
         value |= {"stats": stats} if stats else {}
-        of_step.setdefault(record["_step"], {})[record["key"]] = value
+        found.append((record["_attempt"], record["_step"], record["key"], value))
+    return found
+
+
+def _rows(history: list[Record]) -> list[Row]:
     rows = []
     for record in history:
         step, timestamp, runtime, attempt = (record.pop(name) for name in INDEX)
         nulls = dict.fromkeys(record.pop("_null", None) or ())
         values = {name: value for name, value in record.items() if value is not None}
-        rows.append((step, timestamp, runtime, attempt, values | nulls | of_step.get(step, {})))
+        rows.append((step, timestamp, runtime, attempt, values | nulls))
     return rows
 
 
 def _is_alive(state: Record, host: str, now: float) -> bool:
     process, boot = state["process"], Path("/proc/sys/kernel/random/boot_id")
-    here = (host, boot.read_text().strip() if boot.exists() else None)
-    if (process.get("host"), process.get("boot")) != here or process["started"] is None:
+    here = {"host": host, "boot": boot.read_text().strip() if boot.exists() else None}
+    pids = Path("/proc/self/ns/pid")
+    here["pids"] = os.readlink(pids) if pids.exists() else None
+    if {key: process.get(key) for key in here} != here or process.get("started") is None:
         return bool(now - state["last_seen"] < 90)
     stat = Path(f"/proc/{process['pid']}/stat")
     fields = stat.read_text().rpartition(")")[2].split() if stat.exists() else ["X"]

@@ -170,7 +170,7 @@ def test_paths_that_are_not_there_are_named(start: Start, data: Path) -> None:
     run = start()
     with pytest.raises(UsageError, match="missing is not a file"):
         run.log_artifact(data / "missing")
-    with pytest.raises(UsageError, match="received 5; expected a wandbkeras.Artifact or a path"):
+    with pytest.raises(UsageError, match=r"received 5; expected a wandbkeras\.Artifact or a path"):
         run.log_artifact(5)  # type: ignore[arg-type]
 
 

@@ -158,7 +158,8 @@ def test_resuming_what_is_not_there_begins_it(start: Start, store: Path) -> None
 _RESUME = """
 import sys, wandbkeras
 run = wandbkeras.init(dir=sys.argv[1], id="k3j9x2ab", resume="allow")
-run.log({"a": 2})
+run.log({"b": 2})
+run.log({"a": 3})
 """
 
 _FORK = """
@@ -181,14 +182,32 @@ def _run(script: str, store: Path) -> None:
     subprocess.run([sys.executable, "-c", script, str(store)], check=True)
 
 
-def test_two_processes_with_one_id_have_an_attempt_each(start: Start, store: Path) -> None:
-    """A second process that resumes a run while the first still logs takes nothing from it."""
+def test_a_process_that_resumes_a_running_run_has_its_own_attempt(
+    start: Start, store: Path
+) -> None:
+    """A requeued job whose predecessor still seems to live goes on after it, and takes nothing."""
+    start(id="k3j9x2ab").log({"a": 1})
+    _run(_RESUME, store)
+    found = Store(store).run("k3j9x2ab")
+    assert [row.values for row in found.rows()] == [{"a": 1}, {"b": 2}, {"a": 3}]
+    assert [view.number for view in found.attempts] == [0, 1]
+
+
+def test_workers_of_one_launch_write_side_by_side(
+    start: Start, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers of one job share an attempt: each step is one row, of the metrics of both."""
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
     run = start(id="k3j9x2ab")
     run.log({"a": 1})
     _run(_RESUME, store)
     found = Store(store).run("k3j9x2ab")
-    assert [row.values for row in found.rows()] == [{"a": 1}, {"a": 2}]
-    assert len(found.attempts) == 2
+    assert found.state == "running"
+    assert [row.values for row in found.rows()] == [{"a": 1, "b": 2}, {"a": 3}]
+    run.finish()
+    found = Store(store).run("k3j9x2ab")
+    assert (found.state, {view.number for view in found.attempts}) == ("finished", {0})
+    assert [row.values for row in found.rows()] == [{"a": 1, "b": 2}, {"a": 3}]
 
 
 def test_a_forked_child_does_not_write(store: Path) -> None:

@@ -53,7 +53,7 @@ def test_a_disk_that_takes_a_little_at_a_time_gets_all(tmp_path: Path) -> None:
 
 
 def test_directories_are_made_with_what_is_missing_above(tmp_path: Path) -> None:
-    """Making directories again does nothing, and one that another process made meanwhile is fine."""
+    """Directories that are there, or that another process makes meanwhile, are fine."""
     make_directories(Disk(), tmp_path / "a" / "b" / "c")
     disk = InterruptedDisk(0)
     make_directories(disk, tmp_path / "a" / "b" / "c")

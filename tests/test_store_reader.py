@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from wandbkeras.store.layout import Layout
 from wandbkeras.store.process import describe_process
 from wandbkeras.store.reader import Store, StoredRun
 from wandbkeras.store.schema import RunInfo
+from wandbkeras.store.seal import seal
 from wandbkeras.store.writer import RunWriter
 
 HISTOGRAM = {"_type": "histogram", "values": [1, 2], "bins": [0.0, 1.0, 2.0]}
@@ -89,6 +89,20 @@ def test_a_moved_run_reads_the_same_and_is_not_changed(
     assert (list(run.rows()), run.folded.to_document()) == (rows, state)
     assert run.size == sum(len(data) for _, data in snapshot.values())
     assert _snapshot(Path(moved)) == snapshot
+
+
+def test_a_run_opened_before_it_was_sealed_is_read_after(layout: Layout) -> None:
+    """A reader whose files were replaced under it, by a writer that finishes, reads the rows."""
+    writer = RunWriter(layout, {**describe_process(), "from_step": 0}, segment_bytes=100)
+    for step in range(10):
+        writer.history(step, 0.0, 0.0, {"loss": float(step), "h": HISTOGRAM}, complete=True)
+    seal(Disk(), layout, 0, 0, before=3, compact=False)
+    seal(Disk(), layout, 0, 0, before=5, compact=False)
+    opened = StoredRun(layout.root)
+    assert len(opened.attempts[0].manifest.parts) > 3  # history and histograms twice
+    writer.close(0, 1.0)
+    assert [row.step for row in opened.rows()] == list(range(10))
+    assert opened.row_count == 10
 
 
 def test_a_store_lists_its_runs_oldest_first(tmp_path: Path) -> None:
@@ -184,7 +198,7 @@ def test_a_missing_blob_is_said(layout: Layout, tmp_path: Path) -> None:
         run.blob("0" * 64)
     path = layout.blob("0" * 64)
     path.parent.mkdir(parents=True)
-    os.symlink("/etc/hostname", path)
+    path.symlink_to("/etc/hostname")
     with pytest.raises(DamagedError, match="the blob is missing"):
         run.blob("0" * 64)
 

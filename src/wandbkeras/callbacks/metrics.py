@@ -24,7 +24,7 @@ class MetricsLogger(Part):
     def __init__(self, log_batch_frequency: int | None = None, batch_prefix: str = "") -> None:
         super().__init__()
         if log_batch_frequency is not None and (
-            not isinstance(log_batch_frequency, int) or log_batch_frequency < 1
+            type(log_batch_frequency) is not int or log_batch_frequency < 1
         ):
             raise UsageError(
                 f"log_batch_frequency: received {log_batch_frequency!r}; expected a number of "
@@ -32,6 +32,7 @@ class MetricsLogger(Part):
             )
         self.log_batch_frequency = log_batch_frequency
         self.batch_prefix = batch_prefix
+        self.epochs_done = 0
         self._batches_before_epoch = 0
         self._batches_in_epoch = 0
         if log_batch_frequency is not None:
@@ -39,13 +40,22 @@ class MetricsLogger(Part):
             # every batch (JAX, Torch), also when nothing is logged.
             self.on_train_batch_end = self._log_batch
 
+    @property
+    def batches(self) -> int:
+        """The batches so far, of all epochs; known if batches are logged."""
+        return self._batches_before_epoch + self._batches_in_epoch
+
+    @batches.setter
+    def batches(self, batches: int) -> None:
+        self._batches_before_epoch, self._batches_in_epoch = batches, 0
+
     @never_raises
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        self._batches_before_epoch += self._batches_in_epoch
-        self._batches_in_epoch = 0
+        self.batches = self.batches  # the next epoch counts its own from 0
 
     @never_raises
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        self.epochs_done = epoch + 1
         row = {"epoch": epoch, **(logs or {})}
         rate = learning_rate(self.model)
         if rate is not None:
@@ -56,12 +66,13 @@ class MetricsLogger(Part):
     def _log_batch(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Log if batch 0, N, 2 N, … is among those done since the last call.
 
-        Keras passes the index of the last batch of an execution, which may have run several.
+        Keras passes the index of the last batch of an execution, which may have run several, and
+        takes an epoch's last execution for a full one.
         """
         assert self.log_batch_frequency is not None
-        first = self._batches_before_epoch + self._batches_in_epoch
-        self._batches_in_epoch = batch + 1
-        last = self._batches_before_epoch + batch
+        first = self.batches
+        self._batches_in_epoch = min(batch + 1, self.params.get("steps") or batch + 1)
+        last = self._batches_before_epoch + self._batches_in_epoch - 1
         if last // self.log_batch_frequency * self.log_batch_frequency >= first:
             self.run.log({self.batch_prefix + key: value for key, value in (logs or {}).items()})
 

@@ -12,6 +12,7 @@ from wandbkeras.callbacks.best import BestMetric
 from wandbkeras.callbacks.checkpoint import BestCheckpoint
 from wandbkeras.callbacks.metrics import MetricsLogger
 from wandbkeras.callbacks.part import Part
+from wandbkeras.callbacks.progress import Progress
 from wandbkeras.errors import UsageError
 
 _ARGUMENTS = (
@@ -68,8 +69,9 @@ class WandbCallback(keras.callbacks.Callback):  # type: ignore[misc]
         _refuse(unknown)
         best = BestMetric(monitor, mode, log_best_prefix)
         metrics = MetricsLogger(log_batch_frequency, batch_prefix)
-        # Metrics first: `best_…` of an epoch is set after the epoch's row, as in wandb.
-        self.parts: list[Part] = [metrics, best]
+        # Progress first: it restores the others. Metrics before best: `best_…` of an epoch is set
+        # after the epoch's row, as in wandb.
+        self.parts: list[Part] = [Progress(metrics, best), metrics, best]
         if save_model:
             self.parts.append(BestCheckpoint(best, save_weights_only, verbose))
         if log_batch_frequency is not None:

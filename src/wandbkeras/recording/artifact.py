@@ -99,3 +99,23 @@ class Artifact:
             )
         if self.files.setdefault(name, path) != path:
             raise UsageError(f"artifact {self.name!r}: two files under the name {name!r}")
+
+
+def artifact_of(
+    given: Artifact | str | os.PathLike[str], name: str | None, kind: str | None, run_id: str
+) -> Artifact:
+    """Return the artifact that ``log_artifact`` was given, made of a path if it is one."""
+    if isinstance(given, Artifact):
+        return given
+    if not isinstance(given, (str, os.PathLike)):
+        raise UsageError(
+            f"log_artifact: received {given!r:.80}; expected a wandbkeras.Artifact or a path"
+        )
+    path = Path(given)
+    default = artifact_name(f"run-{run_id}-{path.name}")
+    artifact = Artifact(name or default, kind or "unspecified")
+    if path.is_dir():
+        artifact.add_dir(path)
+    else:
+        artifact.add_file(path)
+    return artifact

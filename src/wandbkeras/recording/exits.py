@@ -10,8 +10,6 @@ import sys
 from types import TracebackType
 from typing import Any, NoReturn
 
-from wandbkeras.recording.recorder import exit_code_of
-
 
 class ExitCode:
     """The code seen so far: 0 until an exception or ``sys.exit`` says otherwise."""
@@ -36,3 +34,17 @@ class ExitCode:
 
         sys.excepthook = watch_exception
         sys.exit = watch_exit
+
+
+def exit_code_of(error: BaseException | None) -> int:
+    """Return the exit code with which Python ends on ``error``.
+
+    >>> exit_code_of(SystemExit(3)), exit_code_of(ValueError()), exit_code_of(None)
+    (3, 1, 0)
+    """
+    if error is None:
+        return 0
+    if isinstance(error, SystemExit):
+        code = error.code
+        return code if isinstance(code, int) else int(code is not None)
+    return 130 if isinstance(error, KeyboardInterrupt) else 1

@@ -12,29 +12,40 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wandbkeras.errors import UnsupportedValueError, UsageError, WandbkerasError
-from wandbkeras.recording.artifact import Artifact, artifact_name, checked_aliases
+from wandbkeras.recording.artifact import Artifact, artifact_of, checked_aliases
+from wandbkeras.recording.exits import exit_code_of
 from wandbkeras.recording.mappings import Config, Summary
 from wandbkeras.recording.values import RESERVED, plain_row
 from wandbkeras.store.metrics import AGGREGATES, MetricDefinition
 from wandbkeras.store.schema import ArtifactVersion, RunInfo
 from wandbkeras.store.writer import RunWriter
 
+if TYPE_CHECKING:
+    from wandbkeras.store.reader import StoredRun
+
 
 class Run:
     """A run being recorded; made by :func:`wandbkeras.init`.
 
-    ``writer`` is None for a disabled run, which takes every call and records nothing.
+    ``writer`` is None for a disabled run, which takes every call and records nothing. ``earlier``
+    is what the attempts before this one recorded.
     """
 
     def __init__(
-        self, info: RunInfo, writer: RunWriter | None, *, first_step: int = 0, runtime: float = 0.0
+        self,
+        info: RunInfo,
+        writer: RunWriter | None,
+        *,
+        first_step: int = 0,
+        runtime: float = 0.0,
+        earlier: StoredRun | None = None,
     ) -> None:
         self._info = info
+        self._earlier = earlier
         self._writer = writer
         self._step = first_step
         self._finished = False
@@ -193,7 +204,7 @@ class Run:
             type: for a path: the artifact's type; default ``unspecified``.
             aliases: names of this version beside ``latest``.
         """
-        artifact = self._artifact_of(artifact_or_path, name, type)
+        artifact = artifact_of(artifact_or_path, name, type, self.id)
         names = checked_aliases(aliases)
         if self._writer is not None:
             self._check_open()
@@ -228,6 +239,38 @@ class Run:
         """Count in the run that a part of the recorder failed."""
         if self._writer is not None:
             self._writer.event("failure", {"where": where, "reason": reason})
+
+    @property
+    def resumed(self) -> bool:
+        """Whether this goes on with what earlier attempts recorded."""
+        return self._earlier is not None
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether this attempt has logged anything of a row."""
+        return self._writer is not None and self._writer.has_rows
+
+    def roll_back(self, step: int) -> None:
+        """Go on from ``step``: later rows of earlier attempts no longer count.
+
+        For a process that starts again from a checkpoint; before it logs its first row. The
+        summary becomes what it was before that step was logged.
+        """
+        if self._writer is None or self._earlier is None or self.has_begun:
+            raise UsageError("roll_back: expected a resumed run that has not logged a row yet")
+        resume = self._earlier.state_before(_checked_step(step)).to_resume_body()
+        self._writer.event("rollback", {"from_step": step, "resume": resume})
+        self._step = step
+
+    def record_progress(self, body: Mapping[str, Any]) -> None:
+        """Record where a training is, for the attempt that goes on from here."""
+        if self._writer is not None:
+            self._writer.event("progress", body)
+
+    def earlier_progress(self) -> list[Mapping[str, Any]]:
+        """Return what earlier attempts recorded of their progress, oldest first."""
+        events = [] if self._earlier is None else self._earlier.events()
+        return [event.body for event in events if event.type == "progress"]
 
     def detach(self) -> None:
         """Record nothing more in this process, a forked one: the run is its parent's."""
@@ -269,6 +312,8 @@ class Run:
     def _move_to(self, step: int, lost: int) -> bool:
         """Make ``step`` the current one; False, counting what is lost, if it lies behind."""
         step = _checked_step(step)
+        if step < self._step and self._earlier is not None and not self.has_begun:
+            self.roll_back(step)
         if step >= self._step:
             self._step = step
             return True
@@ -290,41 +335,9 @@ class Run:
         if commit if commit is not None else step is None:
             self._step += 1
 
-    def _artifact_of(
-        self, given: Artifact | str | os.PathLike[str], name: str | None, kind: str | None
-    ) -> Artifact:
-        if isinstance(given, Artifact):
-            return given
-        if not isinstance(given, (str, os.PathLike)):
-            raise UsageError(
-                f"log_artifact: received {given!r:.80}; expected a wandbkeras.Artifact or a path"
-            )
-        path = Path(given)
-        default = artifact_name(f"run-{self.id}-{path.name}")
-        artifact = Artifact(name or default, kind or "unspecified")
-        if path.is_dir():
-            artifact.add_dir(path)
-        else:
-            artifact.add_file(path)
-        return artifact
-
     def _check_open(self) -> None:
         if self._finished:
             raise WandbkerasError(f"run {self.id} is finished: start a new one with init()")
-
-
-def exit_code_of(error: BaseException | None) -> int:
-    """Return the exit code with which Python ends on ``error``.
-
-    >>> exit_code_of(SystemExit(3)), exit_code_of(ValueError()), exit_code_of(None)
-    (3, 1, 0)
-    """
-    if error is None:
-        return 0
-    if isinstance(error, SystemExit):
-        code = error.code
-        return code if isinstance(code, int) else int(code is not None)
-    return 130 if isinstance(error, KeyboardInterrupt) else 1
 
 
 def _checked_step(step: Any) -> int:

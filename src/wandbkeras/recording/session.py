@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import atexit
 import functools
+import importlib
 import os
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from wandbkeras.errors import NotFoundError, RunExistsError, UsageError, WandbkerasError
+from wandbkeras.errors import WandbkerasError
 from wandbkeras.recording.exits import ExitCode
+from wandbkeras.recording.opening import open_run
 from wandbkeras.recording.recorder import Run
-from wandbkeras.recording.settings import Settings, resolve
+from wandbkeras.recording.settings import resolve
 from wandbkeras.recording.values import plain_config
-from wandbkeras.store import document
-from wandbkeras.store.disk import Disk, make_directories
-from wandbkeras.store.layout import Layout, run_directory_name
-from wandbkeras.store.process import describe_process
-from wandbkeras.store.schema import RunInfo
-from wandbkeras.store.writer import RunWriter
-
-if TYPE_CHECKING:
-    from wandbkeras.store.reader import StoredRun
 
 _active: Run | None = None
 _exit_code = ExitCode()
@@ -89,7 +81,7 @@ def init(
     )
     plain = plain_config(config or {})
     _watch_exit()
-    run = Run(settings.info, None) if settings.mode == "disabled" else _start(settings)
+    run = Run(settings.info, None) if settings.mode == "disabled" else open_run(settings)
     run.config.update(plain, allow_val_change=True)
     run.sync()  # who the run is survives even a power cut before the first batch
     _active = run
@@ -133,66 +125,6 @@ def log_artifact(*arguments: Any, **keywords: Any) -> Any:
     return require_run("log_artifact()").log_artifact(*arguments, **keywords)
 
 
-def _start(settings: Settings) -> Run:
-    """Open the run's directory, new or resumed, and begin an attempt in it."""
-    try:
-        make_directories(Disk(), settings.directory)
-        existing = _find(settings) if settings.id_given else None
-        if existing is not None:
-            return _resume(existing)
-        root = settings.directory / run_directory_name(settings.info.id, settings.info.created)
-        disk = Disk()
-        disk.make_directory(root)
-        disk.sync_directory(settings.directory)
-        layout = Layout(root.resolve())
-        document.write(disk, layout.info, settings.info.to_document())
-        writer = RunWriter(layout, _process(settings.info, from_step=0))
-    except OSError as error:
-        raise UsageError(
-            f"dir {str(settings.directory)!r}: no run can be written there ({error}): expected a "
-            "directory that can be written to"
-        ) from error
-    return Run(settings.info, writer)
-
-
-def _find(settings: Settings) -> StoredRun | None:
-    """Return the run of this id in the store, if ``resume`` allows to go on with it."""
-    # Reading needs pyarrow, which takes longer to import than all the rest.
-    from wandbkeras.store.reader import Store
-
-    run_id = settings.info.id
-    try:
-        existing = Store(settings.directory).run(run_id)
-    except NotFoundError:
-        if settings.resume == "must":
-            raise RunExistsError(
-                f'run {run_id!r}: resume="must", but it is not in {settings.directory}'
-            ) from None
-        return None
-    if settings.resume in (None, "never"):
-        raise RunExistsError(
-            f'run {run_id!r} is in {settings.directory} already: pass resume="allow" to go on with '
-            "it, or another id"
-        )
-    return existing
-
-
-def _resume(existing: StoredRun) -> Run:
-    state = existing.folded
-    first_step = 0 if state.last_step is None else state.last_step + 1
-    writer = RunWriter(
-        existing.layout,
-        _process(existing.info, from_step=first_step),
-        resume=state.to_resume_body(),
-    )
-    return Run(existing.info, writer, first_step=first_step, runtime=state.runtime)
-
-
-def _process(info: RunInfo, *, from_step: int) -> dict[str, Any]:
-    """Return what an attempt begins with; who the run is too, should ``run.json`` be lost."""
-    return {**describe_process(), "from_step": from_step, "run": asdict(info)}
-
-
 def _finish_at_exit() -> None:
     finish(_exit_code.value)
 
@@ -212,6 +144,8 @@ def _say(text: str) -> None:
 @functools.cache
 def _watch_exit() -> None:
     """Finish the active run when the process ends; once a process."""
+    # What sealing imports may want this, and it can't be imported once the interpreter is ending.
+    importlib.import_module("concurrent.futures.thread")
     _exit_code.install()
     atexit.register(_finish_at_exit)
     os.register_at_fork(after_in_child=_forget_in_child)

@@ -135,6 +135,12 @@ def event_table(events: Iterable[Event], attempt: int) -> pa.Table:
     return pa.Table.from_pylist(records, schema=EVENT_SCHEMA)
 
 
+def read_events(table: pa.Table) -> Iterator[Event]:
+    """Yield the events of an event table."""
+    for record in table.to_pylist():
+        yield Event(record["type"], record["_timestamp"], json.loads(record["body"]))
+
+
 def unified_schema(tables: Sequence[pa.Table]) -> pa.Schema:
     """Return the schema that holds every value of the history tables exactly."""
     spans: dict[str, _Span] = {}

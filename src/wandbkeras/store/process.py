@@ -10,6 +10,13 @@ from typing import Any
 
 # A writer says that it lives every 15 s; one that has not for this long is taken for dead.
 STALE_SECONDS = 90.0
+_LAUNCHERS = (
+    ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT"),
+    ("TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT"),
+    ("PMIX_NAMESPACE",),
+    ("PBS_JOBID",),
+    ("LSB_JOBID",),
+)
 
 
 def describe_process() -> dict[str, Any]:
@@ -21,6 +28,7 @@ def describe_process() -> dict[str, Any]:
         "pids": _pid_namespace(),
         "pid": pid,
         "started": _start_ticks(pid),
+        "launch": _launch(),
         "program": sys.argv[0] if sys.argv else "",
         "python": platform.python_version(),
     }
@@ -33,6 +41,19 @@ def is_alive(process: dict[str, Any], last_seen: float, now: float) -> bool:
     if here and process.get("started") is not None:
         return bool(_start_ticks(int(process["pid"])) == process["started"])
     return now - last_seen < STALE_SECONDS
+
+
+def _launch() -> str:
+    """Return what the processes of one launch have in common, and no later launch has.
+
+    That is the scheduler's or launcher's own id with its count of restarts, else the parent: a
+    requeued job that starts while its predecessor still seems to live is no worker beside it.
+    """
+    for names in _LAUNCHERS:
+        values = [os.environ.get(name, "") for name in names]
+        if values[0]:
+            return ":".join((names[0], *values))
+    return f"parent:{platform.node()}:{os.getppid()}:{_start_ticks(os.getppid())}"
 
 
 def _boot_id() -> str | None:

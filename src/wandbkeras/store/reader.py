@@ -5,6 +5,8 @@ Nothing here changes a byte of the run, so a read-only mount or a copy does.
 
 from __future__ import annotations
 
+import itertools
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,16 +15,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from wandbkeras.errors import DamagedError, NotFoundError
-from wandbkeras.store import columns
+from wandbkeras.store import columns, merge
 from wandbkeras.store.layout import Layout
 from wandbkeras.store.parquet import read_part
 from wandbkeras.store.process import is_alive
 from wandbkeras.store.schema import ArtifactVersion, Row, RunInfo, read_artifact, read_info
 from wandbkeras.store.seal import Manifest, Segment, read_manifest, read_segments
-from wandbkeras.store.state import RunState
+from wandbkeras.store.state import Event, RunState
 
 State = Literal["running", "finished", "failed", "crashed"]
 
@@ -74,17 +75,31 @@ class StoredRun:
 
     @property
     def state(self) -> State:
-        """How the last attempt is: read from its finish record or its heartbeat, never guessed."""
-        if not self.attempts:
+        """How the last attempt is: read from its finish record or its heartbeat, never guessed.
+
+        With several writers it is running while one is, and as bad as its worst.
+        """
+        states = [view.state for view in self._last_attempt]
+        open_ended = [state for state in states if state.exit_code is None]
+        now = time.time()
+        if any(is_alive(state.process, state.last_seen, now) for state in open_ended):
+            return "running"
+        if open_ended or not states:
             return "crashed"
-        last = self.attempts[-1].state
-        if last.exit_code is not None:
-            return "finished" if last.exit_code == 0 else "failed"
-        return "running" if is_alive(last.process, last.last_seen, time.time()) else "crashed"
+        return "failed" if self.exit_code else "finished"
 
     @property
     def exit_code(self) -> int | None:
-        return self.attempts[-1].state.exit_code if self.attempts else None
+        """The exit code of the last attempt, of its worst writer; None while one has none."""
+        codes = [view.state.exit_code for view in self._last_attempt]
+        if not codes or None in codes:
+            return None
+        return max((code for code in codes if code is not None), key=abs)
+
+    @property
+    def _last_attempt(self) -> list[AttemptView]:
+        """The writers of the last attempt."""
+        return [view for view in self.attempts if view.number == self.attempts[-1].number]
 
     @cached_property
     def folded(self) -> RunState:
@@ -105,10 +120,11 @@ class StoredRun:
             # An attempt that died at once has no time of its own.
             total.runtime = max(total.runtime, state.runtime)
             total.last_seen = state.last_seen
-            total.exit_code, total.process = state.exit_code, state.process
+            total.process = state.process
             if state.last_step is not None:
                 total.last_step = state.last_step
                 total.last_row_timestamp = state.last_row_timestamp
+        total.exit_code = self.exit_code
         return total
 
     @property
@@ -136,15 +152,27 @@ class StoredRun:
     @cached_property
     def row_count(self) -> int:
         """The number of rows of the merged history."""
-        if len(self.attempts) == 1:
+        if len(self.attempts) == 1:  # the manifest knows
             return self.attempts[0].state.rows
         return int(self.history(columns=["_step"]).num_rows)
 
     @property
-    def has_open_row(self) -> bool:
-        """Whether the last row may still grow, should the run go on."""
-        rows = self.attempts[-1].tail.rows if self.attempts else []
-        return bool(rows) and not rows[-1].complete
+    def settled_steps(self) -> int | None:
+        """The step before which no row can grow or come, should the run go on; None: all of them.
+
+        The open row of each writer may grow, and a writer that is behind may fill up the rows of
+        one that is ahead.
+        """
+        limits = []
+        for view in self._last_attempt:
+            last = view.tail.rows[-1] if view.tail.rows else None
+            if last is not None and not last.complete:
+                limits.append(last.step)
+            elif len(self._last_attempt) > 1 and view.state.exit_code is None:
+                limits.append(
+                    (view.state.last_step if view.state.last_step is not None else -1) + 1
+                )
+        return min(limits, default=None)
 
     @property
     def size(self) -> int:
@@ -158,7 +186,7 @@ class StoredRun:
         and ``_attempt`` are always there. Histograms are in :meth:`histograms`.
         """
         tables = self._tables(lambda view: self._history_parts(view, columns))
-        return _sorted(_concatenate(tables))
+        return merge.one_row_a_step(merge.sorted(merge.concatenate(tables)))
 
     def histograms(self) -> pa.Table:
         """Return the histograms, a row each: index columns, key, values (counts), bins (edges)."""
@@ -182,7 +210,7 @@ class StoredRun:
         while True:
             try:
                 spans = self._spans()
-                return [table for view, upto in spans for table in _before(parts(view), upto)]
+                return [table for view, upto in spans for table in merge.before(parts(view), upto)]
             except FileNotFoundError as error:
                 seals = [view.manifest.seals for view in self.attempts]
                 self.refresh()
@@ -194,16 +222,45 @@ class StoredRun:
         for name in ("attempts", "folded", "artifacts", "row_count"):
             self.__dict__.pop(name, None)
 
+    def events(self) -> list[Event]:
+        """Return the events of all attempts in the order of time."""
+        found = [event for view in self.attempts for event in self._events(view)]
+        return sorted(found, key=lambda event: event.timestamp)
+
+    def state_before(self, step: int) -> RunState:
+        """Return what the run added up to before ``step`` was logged, in the order of time."""
+        rows = list(self.rows())
+        cut = min((row.timestamp for row in rows if row.step >= step), default=math.inf)
+        kept: list[tuple[float, Row | Event]] = [(r.timestamp, r) for r in rows if r.step < step]
+        kept += [(event.timestamp, event) for event in self.events() if event.timestamp < cut]
+        state = RunState()
+        for _, item in sorted(kept, key=lambda pair: pair[0]):
+            state.apply(item)
+        return state
+
+    def _events(self, view: AttemptView) -> list[Event]:
+        sealed = (
+            columns.read_events(read_part(self.layout, part))
+            for part in view.manifest.parts
+            if part.stream == "events"
+        )
+        return [*itertools.chain(*sealed), *view.tail.events]
+
     def _spans(self) -> list[tuple[AttemptView, int | None]]:
-        """Pair each attempt with the step at which a later one takes over, if any does."""
-        spans: list[tuple[AttemptView, int | None]] = []
-        upto: int | None = None
-        for view in reversed(self.attempts):
-            spans.append((view, upto))
+        """Pair each writer's view with the step at which a later attempt takes over, if any."""
+        starts: dict[int, int] = {}
+        for view in self.attempts:
             start = view.state.from_step
             if view.state.rows and view.number > 0 and start is not None:
-                upto = start if upto is None else min(upto, start)
-        return spans[::-1]
+                starts[view.number] = min(start, starts.get(view.number, start))
+        later = (
+            [start for number, start in starts.items() if number > view.number]
+            for view in self.attempts
+        )
+        return [
+            (view, min(after, default=None))
+            for view, after in zip(self.attempts, later, strict=True)
+        ]
 
     def _history_parts(self, view: AttemptView, names: Sequence[str] | None) -> Iterator[pa.Table]:
         wanted = None if names is None else [*columns.INDEX, columns.NULLS, *names]
@@ -222,23 +279,6 @@ class StoredRun:
             if part.stream == "histograms":
                 yield read_part(self.layout, part).replace_schema_metadata(None)
         yield columns.histogram_table(view.tail.rows)
-
-
-def _before(tables: Iterator[pa.Table], step: int | None) -> Iterator[pa.Table]:
-    for table in tables:
-        if step is None:
-            yield table
-        else:
-            yield table.filter(pc.less(table["_step"], step))
-
-
-def _concatenate(tables: Sequence[pa.Table]) -> pa.Table:
-    return columns.concatenate(tables or [columns.history_table([])])
-
-
-def _sorted(table: pa.Table) -> pa.Table:
-    steps = table["_step"].to_numpy()
-    return table if (steps[1:] > steps[:-1]).all() else table.sort_by("_step")
 
 
 class Store:

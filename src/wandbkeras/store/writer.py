@@ -34,7 +34,7 @@ class RunWriter:
 
     ``process`` says who writes and ``from_step``, from which step it goes on; ``resume`` is what
     the attempt takes over (:meth:`RunState.to_resume_body`); ``clock`` gives seconds since the
-    epoch.
+    epoch. With ``attempt`` it writes beside the other writers of that attempt, else it begins one.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class RunWriter:
         process: Mapping[str, Any],
         *,
         resume: Mapping[str, Any] | None = None,
+        attempt: int | None = None,
         disk: Disk | None = None,
         clock: Callable[[], float] = time.time,
         segment_bytes: int = SEGMENT_BYTES,
@@ -54,14 +55,13 @@ class RunWriter:
         self._clock = clock
         self._segment_bytes = segment_bytes
         self._process = process
-        self._writer = 0
         self._segment = 0
         self._dropped = {"rows": 0, "events": 0}
         self._warned = False
         self._retired: list[JournalWriter] = []
         self._partial: tuple[int, float, float, dict[str, Any]] | None = None
-        self._attempt = self._claim_attempt()
-        self._journal = self._open_segment()
+        self._attempt = self._claim_attempt() if attempt is None else attempt
+        self._writer, self._journal = self._claim_writer()
         self.event("attempt", dict(process) if resume is None else {**process, "resume": resume})
         self._journal.sync()
         self._stop = threading.Event()
@@ -92,6 +92,11 @@ class RunWriter:
                 self.state.apply_row(step, timestamp, runtime, row)
             else:
                 self._partial = (step, timestamp, runtime, row)
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether anything of a row was recorded in this attempt."""
+        return bool(self.state.rows) or self._partial is not None
 
     def event(self, kind: str, body: Mapping[str, Any]) -> None:
         """Record an event of ``kind``."""
@@ -152,6 +157,15 @@ class RunWriter:
                 continue
             self._disk.sync_directory(self.layout.attempts)
             return attempt
+
+    def _claim_writer(self) -> tuple[int, JournalWriter]:
+        """Own a writer's number by making its first journal."""
+        while True:
+            self._writer = max(self.layout.writer_numbers(self._attempt), default=-1) + 1
+            try:
+                return self._writer, self._open_segment()
+            except FileExistsError:
+                continue
 
     def _open_segment(self) -> JournalWriter:
         path = self.layout.journal(self._attempt, self._writer, self._segment)

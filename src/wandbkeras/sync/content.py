@@ -60,9 +60,10 @@ class Content:
 
     @cached_property
     def steps(self) -> list[int]:
-        """The steps of the rows to hold; the open row of a running run is not among them yet."""
+        """The steps of the rows to hold; of a running run those that can't change any more."""
         steps: list[int] = self.run.history(columns=[])["_step"].to_pylist()
-        return steps[:-1] if self.is_running and self.run.has_open_row else steps
+        settled = self.run.settled_steps if self.is_running else None
+        return steps if settled is None else [step for step in steps if step < settled]
 
     def rows(self, start: int = 0) -> Iterator[Row]:
         """Yield the rows from number ``start``, their values as W&B holds them."""
@@ -110,7 +111,7 @@ def artifact_digest(files: Mapping[str, str]) -> str:
     Source: ``ArtifactManifestV1.digest`` of wandb: the MD5 over a header and ``path:digest`` lines.
 
     >>> artifact_digest({"a.txt": "1B2M2Y8AsgTpgAmY7PhCfg=="})
-    'a00c2239f036fb656c1dcbf9a32d89b4'
+    'e1e2f5ddfb42e46c3380a5bda27bf008'
     """
     digest = hashlib.md5(_ARTIFACT_HEADER, usedforsecurity=False)
     for path, file_digest in sorted(files.items()):

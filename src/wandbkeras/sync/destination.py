@@ -24,7 +24,7 @@ class Destination:
         """The name of the receipt: readable, and distinct for distinct destinations.
 
         >>> Destination("https://api.wandb.ai", None, "digits", "k3j9x2ab").file_name
-        'api.wandb.ai-default-digits-k3j9x2ab-a4ab4d61.json'
+        'api.wandb.ai-default-digits-k3j9x2ab-2de35df3.json'
         """
         parts = (self.server, self.entity or "", self.project, self.run_id)
         digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]

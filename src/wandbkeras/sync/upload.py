@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+# `python -m wandb`, ended when the process that started it ends, however that happens: then its
+# end of the pipe that is standard input here closes.
+_CLIENT = """
+import os, runpy, sys, threading
+
+def watch():
+    os.read(0, 1)
+    os._exit(1)
+
+threading.Thread(target=watch, daemon=True).start()
+runpy.run_module("wandb", run_name="__main__", alter_sys=True)
+"""
+_END_SECONDS = 10.0
 _TROUBLE = re.compile(r"error|fail|refus|denied|invalid|timed? ?out|not authenticated", re.I)
 
 
@@ -49,32 +61,44 @@ def upload(
         "WANDB_DATA_DIR": str(scratch / "data"),
         "WANDB_ERROR_REPORTING": "false",
     }
-    # Set for the job whose run this is, they would redirect or silence the upload.
-    for name in ("WANDB_MODE", "WANDB_RUN_ID", "WANDB_RESUME", "WANDB_SILENT", "WANDB_QUIET"):
+    # Set for the job whose run this is, they would redirect or silence the upload; and in a service
+    # shared with this process it would go on when the time is up.
+    for name in (
+        "WANDB_MODE",
+        "WANDB_RUN_ID",
+        "WANDB_RESUME",
+        "WANDB_SILENT",
+        "WANDB_QUIET",
+        "WANDB_SERVICE",
+    ):
         env.pop(name, None)
-    command = [sys.executable, "-m", "wandb", "sync", *map(str, directories)]
-    output = scratch / "wandb-sync.log"
-    with output.open("wb") as log:
-        process = subprocess.Popen(
-            command,
-            env=env,
-            cwd=scratch,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            # A group of its own: the client starts a service that must end with it.
-            start_new_session=True,
-        )
-        try:
-            process.wait(timeout_s)
-            timed_out = False
-        except subprocess.TimeoutExpired:
-            timed_out = True
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    return Upload(_complaint(output.read_bytes()), timed_out)
+    their_end, our_end = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-c", _CLIENT, "sync", *map(str, directories)],
+        env=env,
+        cwd=scratch,
+        stdin=their_end,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    os.close(their_end)
+    try:
+        output, timed_out = process.communicate(timeout=timeout_s)[0], False
+    except subprocess.TimeoutExpired:
+        process.kill()
+        output, timed_out = _rest(process), True
+    finally:
+        process.kill()
+        os.close(our_end)
+    return Upload(_complaint(output), timed_out)
+
+
+def _rest(process: subprocess.Popen[bytes]) -> bytes:
+    """Return the output of a killed client once its service, which notices that, has ended too."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        return process.communicate(timeout=_END_SECONDS)[0]
+    return b""
 
 
 def _complaint(output: bytes) -> str | None:

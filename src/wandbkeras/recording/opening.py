@@ -1,0 +1,156 @@
+"""Opening a run in a store: a new one, the next attempt of an old one, or beside its other writers.
+
+Nothing is ever overwritten: an attempt is owned by making its directory, a journal by making its
+file.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wandbkeras.errors import NotFoundError, RunExistsError, UsageError
+from wandbkeras.recording.recorder import Run
+from wandbkeras.recording.settings import Settings
+from wandbkeras.store import document
+from wandbkeras.store.disk import Disk, make_directories
+from wandbkeras.store.layout import Layout, run_directory_name
+from wandbkeras.store.process import describe_process
+from wandbkeras.store.schema import RunInfo
+from wandbkeras.store.writer import RunWriter
+
+if TYPE_CHECKING:
+    from wandbkeras.store.reader import StoredRun
+
+
+_PATIENCE_S = 10.0
+
+
+def open_run(settings: Settings) -> Run:
+    """Return the run that ``settings`` ask for, ready to record."""
+    try:
+        make_directories(Disk(), settings.directory)
+        existing = _find(settings)
+        if existing is None:
+            root = _claim_directory(settings)
+            if root is not None:
+                return _begin(settings, root)
+            existing = _await_other(settings)
+        return _join(existing) if _is_beside(existing) else _resume(existing)
+    except OSError as error:
+        raise UsageError(
+            f"dir {str(settings.directory)!r}: no run can be written there ({error}): expected a "
+            "directory that can be written to"
+        ) from error
+
+
+def _claim_directory(settings: Settings) -> Path | None:
+    """Make the run's directory; None if another process makes one for this id at this moment."""
+    disk, info = Disk(), settings.info
+    root = settings.directory / run_directory_name(info.id, info.created)
+    try:
+        disk.make_directory(root)
+    except FileExistsError:
+        return None
+    # Who makes a directory looks for others afterwards, so of two at least one sees the other.
+    others = [path for path in settings.directory.glob(f"run-*-{info.id}") if path != root]
+    if any(path.name < root.name or (path / "run.json").exists() for path in others):
+        root.rmdir()
+        return None
+    disk.sync_directory(settings.directory)
+    return root
+
+
+def _await_other(settings: Settings) -> StoredRun:
+    """Return the run that another process is just making under this id."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while (existing := _find(settings)) is None:
+        if time.monotonic() > deadline:
+            raise RunExistsError(
+                f"run {settings.info.id!r}: another process began to make it in "
+                f"{settings.directory} and did not get far: use another id"
+            )
+        time.sleep(0.02)
+    return existing
+
+
+def _begin(settings: Settings, root: Path) -> Run:
+    """Begin the first attempt of a new run."""
+    disk, info = Disk(), settings.info
+    layout = Layout(root.resolve())
+    document.write(disk, layout.info, info.to_document())
+    return Run(info, RunWriter(layout, _process(info, from_step=0)))
+
+
+def _resume(existing: StoredRun) -> Run:
+    """Begin the next attempt of a run that has stopped: it goes on after the last step."""
+    state = existing.folded
+    first_step = 0 if state.last_step is None else state.last_step + 1
+    writer = RunWriter(
+        existing.layout,
+        _process(existing.info, from_step=first_step),
+        resume=state.to_resume_body(),
+    )
+    return Run(
+        existing.info, writer, first_step=first_step, runtime=state.runtime, earlier=existing
+    )
+
+
+def _is_beside(existing: StoredRun) -> bool:
+    """Whether this process is another worker of the launch that writes the run right now."""
+    launch = existing.folded.process.get("launch")
+    return existing.state == "running" and launch == describe_process()["launch"]
+
+
+def _join(existing: StoredRun) -> Run:
+    """Write beside the processes that write this attempt, as the workers of one job do."""
+    state = existing.folded
+    # Its rows replace none: it has no `from_step` of its own, and it starts where the attempt did.
+    writer = RunWriter(
+        existing.layout,
+        _process(existing.info, from_step=None),
+        attempt=existing.attempts[-1].number,
+    )
+    first_step = existing.attempts[-1].state.from_step or 0
+    return Run(existing.info, writer, first_step=first_step, runtime=state.runtime)
+
+
+def _find(settings: Settings) -> StoredRun | None:
+    """Return the run to go on with, if there is one and ``resume`` allows it."""
+    if not settings.id_given and settings.resume != "auto":
+        return None
+    # Reading needs pyarrow, which takes longer to import than all the rest.
+    from wandbkeras.store.reader import Store
+
+    store = Store(settings.directory)
+    if not settings.id_given:
+        return _last_crashed(store.runs(), settings.info)
+    run_id = settings.info.id
+    try:
+        existing = store.run(run_id)
+    except NotFoundError:
+        if settings.resume == "must":
+            raise RunExistsError(
+                f'run {run_id!r}: resume="must", but it is not in {settings.directory}'
+            ) from None
+        return None
+    if settings.resume in (None, "never"):
+        raise RunExistsError(
+            f'run {run_id!r} is in {settings.directory} already: pass resume="allow" to go on with '
+            "it, or another id"
+        )
+    return existing
+
+
+def _last_crashed(runs: list[StoredRun], info: RunInfo) -> StoredRun | None:
+    """Return the latest run of the project, if it crashed: what ``resume="auto"`` goes on with."""
+    same = [run for run in runs if run.info.project == info.project]
+    return same[-1] if same and same[-1].state == "crashed" else None
+
+
+def _process(info: RunInfo, *, from_step: int | None) -> dict[str, Any]:
+    """Return what an attempt begins with; who the run is too, should ``run.json`` be lost."""
+    start = {} if from_step is None else {"from_step": from_step}
+    return {**describe_process(), **start, "run": asdict(info)}

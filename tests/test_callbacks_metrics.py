@@ -1,0 +1,155 @@
+"""What a ``fit`` logs: a row an epoch and, when asked for, a row every N batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import pytest
+
+import wandbkeras
+from tests.keras_models import Scripted, data, fit, model
+from wandbkeras import WandbCallback
+from wandbkeras.callbacks import MetricsLogger
+from wandbkeras.errors import UsageError
+from wandbkeras.store.reader import StoredRun
+
+Start = Callable[..., wandbkeras.Run]
+Stored = Callable[[wandbkeras.Run], StoredRun]
+
+
+def _rows(run: StoredRun) -> list[dict[str, Any]]:
+    return [dict(row.values) for row in run.rows()]
+
+
+class Spy(keras.callbacks.Callback):  # type: ignore[misc]
+    """Keeps the loss of each execution and the index of its last batch, counted over epochs."""
+
+    def __init__(self, batches: int) -> None:
+        super().__init__()
+        self.batches = batches
+        self.epoch = 0
+        self.losses: dict[int, float] = {}
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        last = min(batch, self.batches - 1)  # a short last execution counts as a full one
+        self.losses[self.epoch * self.batches + last] = float((logs or {})["loss"])
+
+
+def test_an_epoch_is_a_row_of_what_keras_says(start: Start, stored: Stored) -> None:
+    """The rows hold the epoch, the learning rate and every value of Keras's own history."""
+    run = start()
+    made = model("mae", optimizer=keras.optimizers.SGD(0.25))
+    history = fit(made, WandbCallback(save_model=False), epochs=3, validation_data=data(4))
+    run.finish()
+    assert set(history) == {"loss", "mae", "val_loss", "val_mae"}
+    assert _rows(stored(run)) == [
+        {"epoch": epoch, "learning_rate": 0.25, **{name: history[name][epoch] for name in history}}
+        for epoch in range(3)
+    ]
+    assert [row.step for row in stored(run).rows()] == [0, 1, 2]
+
+
+def test_without_validation_there_is_a_row_all_the_same(start: Start, stored: Stored) -> None:
+    """What is not in the logs is not in the row."""
+    run = start()
+    fit(model(), WandbCallback(save_model=False), epochs=1)
+    (row,) = _rows(stored(run))
+    assert set(row) == {"epoch", "loss", "learning_rate"}
+
+
+def test_a_schedule_is_followed(start: Start, stored: Stored) -> None:
+    """The learning rate is the schedule's value at the end of the epoch."""
+    schedule = keras.optimizers.schedules.ExponentialDecay(0.5, decay_steps=1, decay_rate=0.5)
+    run = start()
+    x, y = data()
+    model(optimizer=keras.optimizers.SGD(schedule)).fit(
+        x, y, batch_size=4, epochs=3, verbose=0, callbacks=[WandbCallback(save_model=False)]
+    )
+    rates = [row["learning_rate"] for row in _rows(stored(run))]
+    assert rates == pytest.approx([0.5 * 0.5**2, 0.5 * 0.5**4, 0.5 * 0.5**6])
+
+
+def test_a_learning_rate_that_keras_logs_is_kept(start: Start, stored: Stored) -> None:
+    """``LearningRateScheduler`` logs the rate with which the epoch was trained."""
+    run = start()
+    scheduler = keras.callbacks.LearningRateScheduler(lambda epoch: 0.5 / (epoch + 1))
+    history = fit(model(), scheduler, WandbCallback(save_model=False), epochs=2)
+    rates = [row["learning_rate"] for row in _rows(stored(run))]
+    assert rates == history["learning_rate"] == [0.5, 0.25]
+
+
+@pytest.mark.parametrize("steps_per_execution", [1, 2, 3])
+@pytest.mark.parametrize("frequency", [1, 4, 7])
+def test_every_nth_batch_is_logged(
+    start: Start, stored: Stored, steps_per_execution: int, frequency: int
+) -> None:
+    """Batches 0, N, 2 N, … count over epochs, also where Keras runs several at a time."""
+    run = start()
+    spy = Spy(batches=10)
+    x, y = data(10)
+    callback = WandbCallback(save_model=False, log_batch_frequency=frequency, batch_prefix="batch/")
+    made = model(steps_per_execution=steps_per_execution)
+    made.fit(x, y, batch_size=1, epochs=3, verbose=0, callbacks=[callback, spy])
+    logged = [row["batch/loss"] for row in _rows(stored(run)) if "batch/loss" in row]
+    ends = sorted(spy.losses)
+    begins = [0, *(end + 1 for end in ends[:-1])]
+    executions = [
+        end
+        for begin, end in zip(begins, ends, strict=True)
+        if any(batch % frequency == 0 for batch in range(begin, end + 1))
+    ]
+    assert logged == [spy.losses[end] for end in executions]
+    assert len(_rows(stored(run))) == len(logged) + 3
+
+
+def test_counting_goes_on_in_a_second_fit(start: Start, stored: Stored) -> None:
+    """A callback that is used again counts its batches on."""
+    run = start()
+    callback = WandbCallback(save_model=False, log_batch_frequency=5, batch_prefix="batch/")
+    x, y = data(8)
+    made = model()
+    for _ in range(2):
+        made.fit(x, y, batch_size=1, epochs=1, verbose=0, callbacks=[callback])
+    kinds = ["batch" if "batch/loss" in row else "epoch" for row in _rows(stored(run))]
+    assert kinds == ["batch", "batch", "epoch", "batch", "batch", "epoch"]  # 0, 5 | 10, 15
+
+
+def test_batches_and_epochs_share_names_by_default(start: Start, stored: Stored) -> None:
+    """Without a prefix the keys are those of wandb's callback."""
+    run = start()
+    fit(model("mae"), WandbCallback(save_model=False, log_batch_frequency=1), epochs=1)
+    batch, epoch = _rows(stored(run))
+    assert set(batch) == {"loss", "mae"}
+    assert set(epoch) == {"loss", "mae", "epoch", "learning_rate"}
+
+
+def test_batches_that_are_not_logged_cost_nothing() -> None:
+    """Unless batches are asked for, Keras finds its own empty hook and waits for no device."""
+    default = keras.callbacks.Callback.on_train_batch_end
+    for callback in (WandbCallback(), MetricsLogger()):
+        assert callback.on_train_batch_end.__func__ is default
+    for callback in (WandbCallback(log_batch_frequency=2), MetricsLogger(2)):
+        assert callback.on_train_batch_end.__func__ is not default
+
+
+def test_keras_own_numbers_are_recorded_exactly(start: Start, stored: Stored) -> None:
+    """NaN and infinities of a diverged training arrive as they are."""
+    run = start()
+    scripted = Scripted(bad=[float("nan"), float("inf")], note=["a", None])
+    fit(model(), scripted, WandbCallback(save_model=False))
+    run.finish()
+    first, second = _rows(stored(run))
+    assert first["bad"] != first["bad"]
+    assert (second["bad"], first["note"], second["note"]) == (float("inf"), "a", None)
+
+
+@pytest.mark.parametrize("frequency", [0, -1, 1.5, "4", True])
+def test_a_frequency_is_a_number_of_batches(frequency: Any) -> None:
+    """Anything else is refused when the callback is made."""
+    with pytest.raises(UsageError, match=r"log_batch_frequency: received .*; expected a number of"):
+        WandbCallback(log_batch_frequency=frequency)
