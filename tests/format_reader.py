@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import re
 import struct
 import zlib
@@ -71,6 +70,7 @@ def parse_document(data: bytes, kind: str) -> Record:
     if not ending or zlib.crc32(data[: ending.start()] + b"\n}\n") != int(ending[1], 16):
         raise UnreadableError("checksum")
     members: Record = json.loads(data.decode())
+    del members["checksum"]
     if (members["format"], members["version"]) != (f"wandbkeras-{kind}", 1):
         raise UnreadableError("version")
     return members
@@ -147,7 +147,7 @@ class Fold:
         self.state["rows"] += 1
         self.state |= {"last_step": row[0], "last_row_timestamp": row[1], "runtime": row[2]}
         globs = [d for d in self.definitions if d["name"].endswith("*")]
-        for name, value in row[4].items():
+        for name in row[4]:
             if self.definition(name) is None and not name.startswith("_"):
                 found = [d for d in globs if name.startswith(d["name"][:-1])]
                 self.definitions.extend({**d, "name": name} for d in found[:1])
@@ -386,7 +386,7 @@ def _is_alive(state: Record, host: str, now: float) -> bool:
     process, boot = state["process"], Path("/proc/sys/kernel/random/boot_id")
     here = {"host": host, "boot": boot.read_text().strip() if boot.exists() else None}
     pids = Path("/proc/self/ns/pid")
-    here["pids"] = os.readlink(pids) if pids.exists() else None
+    here["pids"] = str(pids.readlink()) if pids.exists() else None
     if {key: process.get(key) for key in here} != here or process.get("started") is None:
         return bool(now - state["last_seen"] < 90)
     stat = Path(f"/proc/{process['pid']}/stat")

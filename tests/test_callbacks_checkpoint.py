@@ -174,4 +174,4 @@ def test_a_disabled_run_saves_nothing(start: Start, store: Path) -> None:
     callback = WandbCallback(monitor="loss")
     fit(model(), callback)
     assert not store.exists()
-    assert [part.failures for part in callback.parts] == [0, 0, 0]
+    assert not any(part.failures for part in callback.parts)

@@ -116,7 +116,7 @@ def test_the_callback_works_in_evaluate_and_predict(start: Start, stored: Stored
     made.evaluate(x, y, verbose=0, callbacks=[callback])
     made.predict(x, verbose=0, callbacks=[callback])
     assert list(stored(run).rows()) == []
-    assert [part.failures for part in callback.parts] == [0, 0, 0]
+    assert not any(part.failures for part in callback.parts)
 
 
 _TRAIN = """

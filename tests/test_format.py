@@ -26,7 +26,14 @@ from hypothesis import strategies as st
 import wandbkeras
 from tests import strategies
 from tests.disks import InterruptedDisk
-from tests.format_reader import Run, UnreadableError, parse_document, parse_segment, read_run
+from tests.format_reader import (
+    MAGIC,
+    Run,
+    UnreadableError,
+    parse_document,
+    parse_segment,
+    read_run,
+)
 from tests.strategies import canonical
 from wandbkeras.errors import NewerFormatError
 from wandbkeras.store import writer as writer_module
@@ -66,17 +73,26 @@ def assert_read_alike(root: Path) -> Run:
         (row.step, row.timestamp, row.runtime, row.attempt, row.values) for row in stored.rows()
     ]
     assert canonical(run.rows) == canonical(rows)
-    assert canonical(run.state["config"]) == canonical(stored.config)
-    assert canonical(run.state["summary"]) == canonical(stored.summary)
     assert run.status == stored.state
-    assert run.state["exit_code"] == stored.exit_code
-    assert run.state["dropped"] == stored.folded.dropped
+    folded = stored.folded.to_document()
+    assert folded.keys() == run.state.keys()
+    for name in folded.keys() - {"rows", "metrics", "resumed"}:
+        assert canonical(run.state[name]) == canonical(folded[name]), name
+    assert canonical(ordered(run.state["metrics"])) == canonical(ordered(folded["metrics"]))
     artifacts = [json.loads(json.dumps(version.to_document())) for version in stored.artifacts]
     assert run.artifacts == artifacts
     assert run.info["id"] == stored.info.id
-    assert len(run.damage) == sum(len(view.tail.damage) for view in stored.attempts)
+    damage = [d for view in stored.attempts for d in (*view.manifest.damage, *view.tail.damage)]
+    assert sorted(run.damage) == sorted((d.path.as_posix(), d.offset, d.size) for d in damage)
     assert run.torn == sum(view.tail.torn for view in stored.attempts)
     return run
+
+
+def ordered(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The definitions in the document's order, their aggregates in any."""
+    definitions = [{**d, "summary": sorted(d["summary"])} for d in metrics["definitions"]]
+    definitions.sort(key=lambda definition: definition["name"].endswith("*"))
+    return {**metrics, "definitions": definitions}
 
 
 def logged(run: Run) -> list[Any]:
@@ -94,7 +110,7 @@ def open_writer(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> Callable[...
     monkeypatch.setattr(writer_module, "SYNC_SECONDS", 3600.0)
 
     def open_one(process: Mapping[str, Any] = {}, **arguments: Any) -> RunWriter:
-        described = {**describe_process(), "from_step": 0, **process}
+        described = {**describe_process(), "from_step": 0, "run": {"id": "k3j9x2ab"}, **process}
         return RunWriter(layout, described, **arguments)
 
     return open_one
@@ -112,6 +128,7 @@ def record_everything(start: Start, directory: Path) -> wandbkeras.Run:
     run.define_metric("hushed", summary="none")
     for values in VALUES:
         run.log(values)
+    run.log({"val.f1": 0.5, "val.acc": 0.5})
     run.log({"epoch": 3, "val": {"acc": 0.5, "f1": 0.25}, "hushed": 1})
     run.log({"val.f1": 0.125, "val.acc": 0.75}, step=20)
     run.log({"hushed": 2, "val.f1": float("nan")}, step=20)
@@ -164,8 +181,15 @@ def test_every_file_of_a_run_has_a_name_of_the_document(start: Start, tmp_path: 
     pattern = "|".join(re.escape(name) for name in [*names, "run.json"])
     pattern = pattern.replace("<stream>", "(history|histograms|events)").replace("AAA", r"\d{3}")
     pattern = pattern.replace("<64\\ hexadecimal\\ digits>", "[0-9a-f]{64}").replace("/HH/", "/../")
-    pattern = re.sub("WWW|SSS", r"\\d{3}", pattern).replace("NNNN", r"\d{4}")
+    pattern = re.sub("WWW|SSS|KKK", r"\\d{3}", pattern).replace("NNNN", r"\d{4}")
     root = Path(run.dir or "")
+    later = start(id="k3j9x2ab", resume="must")
+    later.log({"loss": 1.0})
+    journal = Path(later.dir or "") / "attempts/001/journal-000-000.wbk"
+    with journal.open("r+b") as file:
+        file.write(b"?")
+    later.finish()
+    assert (root / "damaged").is_dir()
     files = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
     assert [file for file in files if not re.fullmatch(pattern, file)] == []
     assert len(files) > 7
@@ -184,6 +208,12 @@ def test_a_resumed_run_reads_alike(start: Start, tmp_path: Path) -> None:
     assert "big" not in found.state["config"]
     assert "best" not in found.state["summary"]
     assert found.rows[-1][3] == 1
+    assert found.state["process"]["run"]["tags"] == ["demo", "x"]
+    again = start(id="k3j9x2ab", resume="must")
+    again.log({"loss": 16.0}, step=found.rows[-1][0] + 1)
+    assert_read_alike(Path(run.dir or ""))
+    again.finish()
+    assert assert_read_alike(Path(run.dir or "")).state["metrics"]["latest_step"] == {"epoch": 4}
 
 
 @pytest.mark.parametrize("sealings", [[], [2], [2, 3, 5], [4, 9]])
@@ -224,13 +254,83 @@ def test_attempts_that_overlap_are_merged_alike(
     layout: Layout, open_writer: Callable[..., RunWriter]
 ) -> None:
     """An attempt counts up to the smallest step from which a later one with rows goes on."""
-    for from_step, last_step in [(0, 9), (6, 8), (9, 0), (4, 6)]:
+    for from_step, last_step in [(0, 9), (6, 8), (9, 0), (4, 6), (None, 3)]:
         writer = open_writer({"from_step": from_step})
-        steps = range(from_step, last_step)
-        write_rows(writer, [{"loss": float(step)} for step in steps], first_step=from_step)
+        first = from_step or 0
+        values = [{"loss": float(step), f"of {from_step}": 1} for step in range(first, last_step)]
+        write_rows(writer, values, first_step=first)
         writer.abandon()
     found = assert_read_alike(layout.root)
-    assert [(row[0], row[3]) for row in found.rows] == [*((s, 0) for s in range(4)), (4, 3), (5, 3)]
+    steps = [*((step, 0) for step in range(4)), (4, 3), (5, 3)]
+    assert [(row[0], row[3]) for row in found.rows] == steps
+    assert found.rows[0][4] == {"loss": 0.0, "of 0": 1, "of None": 1}
+    writer = open_writer({"from_step": 0})
+    write_rows(writer, [{"loss": 0.5}])
+    writer.close(0, 1.0)
+    found = assert_read_alike(layout.root)
+    assert [(row[0], row[3], row[4]) for row in found.rows] == [(0, 5, {"loss": 0.5})]
+
+
+def test_a_rolled_back_attempt_reads_alike(
+    layout: Layout, open_writer: Callable[..., RunWriter]
+) -> None:
+    """A rollback before the first row takes the place of what the attempt began with."""
+    writer = open_writer()
+    writer.event("config", {"update": {"lr": 0.1}})
+    write_rows(writer, [{"loss": float(step)} for step in range(6)])
+    writer.close(1, 9.0)
+    resume = StoredRun(layout.root).folded.to_resume_body()
+    writer = open_writer({"from_step": 6}, resume=resume)
+    before = {**resume, "summary": {"loss": 1.0}}
+    writer.event("rollback", {"from_step": 2, "resume": before})
+    writer.event("config", {"update": {"added": 1}, "remove": []})
+    assert assert_read_alike(layout.root).state["summary"] == {"loss": 1.0}
+    write_rows(writer, [{"acc": 0.5}], first_step=2)
+    found = assert_read_alike(layout.root)
+    writer.abandon()
+    assert [row[0] for row in found.rows] == [0, 1, 2]
+    assert found.state["summary"] == {"loss": 1.0, "acc": 0.5}
+    assert found.state["config"] == {"lr": 0.1, "added": 1}
+    assert found.state["runtime"] == 9.0
+
+
+def test_an_attempt_that_was_not_resumed_is_laid_over(
+    layout: Layout, open_writer: Callable[..., RunWriter]
+) -> None:
+    """Config and summary of an attempt that took nothing over don't hide the earlier ones."""
+    for attempt in range(2):
+        writer = open_writer({"from_step": attempt})
+        writer.event("config", {"update": {"both": attempt, f"of {attempt}": 1}})
+        writer.event("metric", {"name": "a", "summary": ["max" if attempt else "min"]})
+        write_rows(writer, [{"a": attempt, f"row of {attempt}": 1}], first_step=attempt)
+        writer.close(0, 5.0 - attempt)
+    found = assert_read_alike(layout.root)
+    assert found.state["config"] == {"both": 1, "of 0": 1, "of 1": 1}
+    assert found.state["summary"] == {"a": {"max": 1}, "row of 0": 1, "row of 1": 1}
+    assert found.state["runtime"] == 5.0
+    assert found.state["metrics"]["definitions"][0]["summary"] == ["min"]
+
+
+def test_writers_of_one_attempt_are_merged_alike(
+    layout: Layout, open_writer: Callable[..., RunWriter]
+) -> None:
+    """Rows of the same step are one, and the run is as good as the worst of its writers."""
+    first = open_writer()
+    second = open_writer({"from_step": None}, attempt=0)
+    write_rows(first, [{"loss": 0.5, "of": "first", "a": 1}, {"loss": 0.25, "a": None}])
+    write_rows(second, [{"of": "second", "h": VALUES[4]["w"]}, {"a": 2, "b": [1]}, {"b": 0.5}])
+    found = assert_read_alike(layout.root)
+    assert found.status == "running"
+    assert [row[4] for row in found.rows] == [
+        {"loss": 0.5, "of": "first", "a": 1, "h": VALUES[4]["w"]},
+        {"loss": 0.25, "a": None, "b": [1]},
+        {"b": 0.5},
+    ]
+    first.close(0, 1.0)
+    assert assert_read_alike(layout.root).status == "running"
+    second.close(-3, 1.0)
+    found = assert_read_alike(layout.root)
+    assert (found.status, found.state["exit_code"]) == ("failed", -3)
 
 
 @pytest.mark.parametrize(
@@ -241,6 +341,8 @@ def test_attempts_that_overlap_are_merged_alike(
         ({"host": "elsewhere"}, 30.0, "running"),
         ({"host": "elsewhere"}, 100.0, "crashed"),
         ({"boot": "another"}, 100.0, "crashed"),
+        ({"pids": "pid:[1]"}, 100.0, "crashed"),
+        ({"pids": "pid:[1]", "started": 1}, 30.0, "running"),
         ({"started": None}, 30.0, "running"),
     ],
 )
@@ -334,19 +436,111 @@ def outcome(read: Callable[[], Any]) -> Any:
 def test_a_changed_byte_in_a_journal_costs_the_same(layout: Layout, journal: Path) -> None:
     """Whichever byte of a segment is changed, both readers lose the same record, or both refuse."""
     data = journal.read_bytes()
-    whole = len(independent(layout.root).rows)
+    whole = independent(layout.root)
     counts = set()
     for position in range(len(data)):
         changed = bytearray(data)
         changed[position] ^= 0x10
         journal.write_bytes(changed)
-        ours = outcome(lambda: list(StoredRun(layout.root).rows()))
-        if ours == "unreadable":
-            assert outcome(lambda: independent(layout.root)) == ours
-            counts.add(-1)
-        else:
-            counts.add(whole - len(assert_read_alike(layout.root).rows))
-    assert counts == {-1, 0, 1}
+        found = assert_read_alike(layout.root)
+        counts.add(len(whole.rows) - len(found.rows))
+        assert found.damage or found.torn
+        assert found.state["process"] == whole.state["process"]
+    assert counts == {0, 1}
+
+
+def test_the_magic_and_the_header_may_be_lost(layout: Layout, journal: Path) -> None:
+    """Without magic and header every record is read, and two places are noted."""
+    data = bytearray(journal.read_bytes())
+    whole = independent(layout.root)
+    data[0] ^= 1
+    data[20] ^= 1
+    journal.write_bytes(data)
+    found = assert_read_alike(layout.root)
+    name = "attempts/000/journal-000-000.wbk"
+    header = 8 + struct.unpack_from("<I", data, 8)[0]
+    assert (found.rows, found.state) == (whole.rows, whole.state)
+    assert found.damage == [(name, 0, 8), (name, 8, header)]
+    for nothing, damage in [(b"", 0), (MAGIC[:5], 0), (MAGIC, 0), (b"?" + MAGIC, 1), (b"?", 1)]:
+        journal.write_bytes(nothing)
+        found = assert_read_alike(layout.root)
+        assert found.damage == [(name, 0, len(nothing))] * damage
+        assert found.torn == (0 if damage else len(nothing))
+    assert not found.rows
+
+
+def test_segments_out_of_place_are_damage(
+    layout: Layout, open_writer: Callable[..., RunWriter]
+) -> None:
+    """A missing segment, a torn one, and one of another number cost their own records alone."""
+    writer = open_writer(segment_bytes=1)
+    write_rows(writer, [{"a": step} for step in range(7)])
+    writer.abandon()
+    assert layout.segment_numbers(0, 0) == [*range(8)]  # the attempt event, then a row each
+    layout.journal(0, 0, 1).unlink()
+    layout.journal(0, 0, 3).write_bytes(layout.journal(0, 0, 2).read_bytes())
+    torn = layout.journal(0, 0, 5)
+    torn.write_bytes(torn.read_bytes()[:-1])
+    name = "attempts/000/journal-000-00{}.wbk".format
+    found = assert_read_alike(layout.root)
+    assert [row[0] for row in found.rows] == [1, 3, 5, 6]
+    size = len(torn.read_bytes())
+    places = [(name(1), 0, 0), (name(3), 0, 0)]
+    assert sorted(found.damage)[:2] == places
+    path, offset, cut = sorted(found.damage)[2]
+    assert (path, offset + cut, found.torn) == (name(5), size, 0)
+    seal(Disk(), layout, 0, 0, before=8, compact=True)
+    sealed = assert_read_alike(layout.root)
+    assert (sealed.rows, sorted(sealed.damage)) == (found.rows, sorted(found.damage))
+    kept = [f"attempts-000-journal-000-00{number}.wbk" for number in (3, 5)]
+    assert sorted(path.name for path in layout.root.glob("damaged/*")) == kept
+    assert not layout.segment_numbers(0, 0)
+
+
+def test_what_a_later_version_adds_is_ignored_alike(layout: Layout, journal: Path) -> None:
+    """Whatever the document says may be added without a new version changes nothing."""
+    added = [["later", 1], ["event", "later", 1795412700.0, {"rows": 5}]]
+    added.append(["event", "failure", 1795412700.0, {"where": "w", "reason": "r", "later": 1}])
+    added.append(["event", "dropped", 1795412700.0, {"rows": 2, "events": 1, "reason": "r"}])
+    journal.write_bytes(journal.read_bytes() + b"".join(map(frame, added)))
+    before = independent(layout.root)
+    assert [before.state[name] for name in ("dropped", "dropped_events", "failures")] == [2, 1, 1]
+    seal(Disk(), layout, 0, 0, before=1, compact=False)
+    for path in (layout.info, layout.manifest(0, 0)):
+        kind = "run" if path == layout.info else "manifest"
+        members = parse_document(path.read_bytes(), kind) | {"later": 1}
+        if kind == "manifest":
+            part = {"name": "later_stream/000-000-000.parquet", "rows": 1, "size": 1}
+            parts = [{**part, "later": 1} for part in members["parts"]]
+            members["parts"] = [*parts, {**part, "sha256": "0" * 64}]
+            members["state"] = {**members["state"], "later": 1}
+        path.write_bytes(checksummed(members))
+    (layout.root / "later").mkdir()
+    (layout.root / "attempts" / "000" / "later.txt").write_text("")
+    after = assert_read_alike(layout.root)
+    del after.state["process"], before.state["process"]
+    assert (canonical(after.rows), after.state) == (canonical(before.rows), before.state)
+    sealed = seal(Disk(), layout, 0, 0, before=1, compact=True)
+    assert "later_stream/000-000-000.parquet" in [part.name for part in sealed.parts]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        ["history", 9, 1.0, 1.0],
+        ["history", 9, 1.0, 1.0, {}, 1],
+        ["partial", "9", 1.0, 1.0, {}],
+        ["event", "heartbeat", 1.0],
+        ["event", "heartbeat", None, {}],
+    ],
+)
+def test_a_known_kind_of_another_shape_is_refused_alike(
+    layout: Layout, journal: Path, record: list[Any]
+) -> None:
+    """A record with the name of a known kind and other elements damages the run."""
+    journal.write_bytes(journal.read_bytes() + frame(record))
+    assert outcome(lambda: independent(layout.root)) == "unreadable"
+    assert outcome(lambda: StoredRun(layout.root).summary) == "unreadable"
 
 
 def test_a_sound_frame_that_is_no_record_is_damage(layout: Layout, journal: Path) -> None:
@@ -385,28 +579,45 @@ def test_a_changed_byte_in_a_document_is_refused_alike(
         assert outcome(lambda: StoredRun(layout.root).summary) == "unreadable"
 
 
-def test_a_changed_byte_in_a_page_of_a_part_is_refused_alike(layout: Layout, journal: Path) -> None:
-    """Both readers refuse a part of which a page doesn't match its checksum."""
+def test_a_changed_byte_in_a_part_is_refused_alike(layout: Layout, journal: Path) -> None:
+    """Both readers refuse a part of which any byte was changed."""
     seal(Disk(), layout, 0, 0, before=1, compact=True)
-    path = layout.root / "history" / "000-000.parquet"
-    data = bytearray(path.read_bytes())
-    column = pq.ParquetFile(path).metadata.row_group(0).column(1)
-    data[column.data_page_offset + column.total_compressed_size - 1] ^= 1
-    path.write_bytes(data)
+    path = layout.root / "history" / "000-000-000.parquet"
+    data = path.read_bytes()
+    for position in range(0, len(data), 7):
+        changed = bytearray(data)
+        changed[position] ^= 0x10
+        path.write_bytes(changed)
+        assert outcome(lambda: independent(layout.root)) == "unreadable"
+        assert outcome(lambda: StoredRun(layout.root).history()) == "unreadable"
+    path.unlink()
     assert outcome(lambda: independent(layout.root)) == "unreadable"
     assert outcome(lambda: StoredRun(layout.root).history()) == "unreadable"
+
+
+def test_the_metadata_of_a_part_names_its_columns_of_json(layout: Layout, journal: Path) -> None:
+    """Which columns hold JSON text is in the Parquet file itself, for readers without Arrow."""
+    journal.write_bytes(journal.read_bytes() + frame(["history", 9, 1.0, 1.0, {"b": [1]}]))
+    sealed = seal(Disk(), layout, 0, 0, before=1, compact=False)
+    found = {}
+    for part in sealed.parts:
+        metadata = pq.read_metadata(layout.root / part.name).metadata
+        assert metadata[b"wandbkeras.version"] == b"1"
+        found[part.name] = json.loads(metadata[b"wandbkeras.json"])
+    parts = {"history/000-000-000.parquet": ["b"], "events/000-000-000.parquet": ["body"]}
+    assert found == parts
 
 
 def test_a_newer_version_is_refused_alike(layout: Layout, journal: Path) -> None:
     """Both readers refuse a document and a segment of a version after the document's."""
     info = layout.info.read_bytes()
-    layout.info.write_bytes(checksummed({**parse_document(info), "version": 2}))
+    layout.info.write_bytes(checksummed({**parse_document(info, "run"), "version": 2}))
     assert outcome(lambda: independent(layout.root)) == "unreadable"
     with pytest.raises(NewerFormatError):
         StoredRun(layout.root)
     layout.info.write_bytes(info)
-    header = {"format": 2, "attempt": 0, "writer": 0, "segment": 0}
-    journal.write_bytes(b"\x89wbk\r\n\x1a\n" + frame(header))
+    header = {"format": "wandbkeras-journal", "version": 2}
+    journal.write_bytes(MAGIC + frame(header))
     assert outcome(lambda: independent(layout.root)) == "unreadable"
     with pytest.raises(NewerFormatError):
         StoredRun(layout.root).summary  # noqa: B018
@@ -425,6 +636,15 @@ def checksummed(members: Mapping[str, Any]) -> bytes:
     return head + b',\n  "checksum": "crc32:%08x"\n}\n' % zlib.crc32(head + b"\n}\n")
 
 
+def test_a_document_may_print_its_json_in_another_way(layout: Layout) -> None:
+    """The checksum is one of bytes: white space and the forms of numbers and strings are free."""
+    head = b'{"format":"wandbkeras-run","version":1,"id":"\\u0061","created":15e-1,  "x":1E+2'
+    data = head + b',\n  "checksum": "crc32:%08x"\n}\n' % zlib.crc32(head + b"\n}\n")
+    layout.info.write_bytes(data)
+    assert parse_document(data, "run")["id"] == StoredRun(layout.root).info.id == "a"
+    assert_read_alike(layout.root)
+
+
 def test_a_run_written_by_the_document_is_read(tmp_path: Path) -> None:
     """A run made of the document's bytes alone, without the package's writer, is read by it."""
     attempt = tmp_path / "attempts" / "000"
@@ -436,8 +656,8 @@ def test_a_run_written_by_the_document_is_read(tmp_path: Path) -> None:
     artifact |= {"aliases": ["latest"], "description": None, "metadata": {}, "files": {}}
     (tmp_path / "artifacts" / "000-000-0000.json").write_bytes(checksummed(artifact))
     records = [
-        {"format": 1, "attempt": 0, "writer": 0, "segment": 0},
-        ["event", "attempt", 1.0, {"host": "h", "boot": None, "pid": 1, "started": None}],
+        {"format": "wandbkeras-journal", "version": 1, "attempt": 0, "writer": 0, "segment": 0},
+        ["event", "attempt", 1.0, {"host": "h", "pid": 1, "from_step": 0}],
         ["event", "from the future", 1.0, {"any": "thing"}],
         ["event", "metric", 1.0, {"name": "a", "summary": ["min", "max"]}],
         ["partial", 0, 2.0, 0.5, {"a": 3}],
@@ -447,17 +667,20 @@ def test_a_run_written_by_the_document_is_read(tmp_path: Path) -> None:
         ["partial", 7, 5.0, 3.5, {"a": 2}],
         ["history", 8, 6.0, 4.5, {"a": 2.5}],
         ["event", "artifact", 7.0, {"manifest": "000-000-0000.json"}],
+        ["partial", 9, 7.0, 4.75, {"a": 5, "d": True}],
         ["event", "finish", 7.0, {"exit_code": 2, "runtime": 5.0}],
     ]
-    segment = b"\x89wbk\r\n\x1a\n" + b"".join(map(frame, records))
+    segment = MAGIC + b"".join(map(frame, records))
     (attempt / "journal-000-000.wbk").write_bytes(segment)
     found = assert_read_alike(tmp_path)
     assert found.rows == [
         (0, 4.0, 2.5, 0, {"a": 3, "b": 2, "c": "x"}),
         (7, 5.0, 3.5, 0, {"a": 2}),
         (8, 6.0, 4.5, 0, {"a": 2.5}),
+        (9, 7.0, 4.75, 0, {"a": 5, "d": True}),
     ]
-    assert found.state["summary"] == {"a": {"min": 2, "max": 3}, "b": 2, "c": "x"}
+    assert found.state["summary"] == {"a": {"min": 2, "max": 5}, "b": 2, "c": "x", "d": True}
+    assert found.state["runtime"] == 5.0
     assert (found.status, found.state["exit_code"]) == ("failed", 2)
     assert StoredRun(tmp_path).artifacts[0].name == "m"
 
@@ -472,7 +695,9 @@ def test_the_sample_journal_of_the_document_decodes_to_its_text(tmp_path: Path) 
     """The hex dump in the document is a segment with the payloads and the torn tail beside it."""
     dump, payloads = fenced("A sample")
     data = b"".join(bytes.fromhex(line[10:58]) for line in dump.splitlines())
-    assert parse_segment(data) == (json.loads(payloads), [], 11)
+    read = parse_segment(data)
+    assert [read.header, *read.records] == json.loads(payloads)
+    assert (read.damage, read.torn) == ([], 11)
     path = tmp_path / "journal-000-000.wbk"
     path.write_bytes(data)
     ours = read_journal(path)
@@ -483,6 +708,6 @@ def test_the_sample_journal_of_the_document_decodes_to_its_text(tmp_path: Path) 
 def test_the_sample_document_of_the_document_is_sound(tmp_path: Path) -> None:
     """The run.json in the document has the checksum that it says."""
     (text,) = fenced("run.json")
-    assert parse_document(text.encode())["id"] == "k3j9x2ab"
+    assert parse_document(text.encode(), "run")["id"] == "k3j9x2ab"
     (tmp_path / "run.json").write_text(text)
     assert StoredRun(tmp_path).info.tags == ("demo",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -155,11 +156,13 @@ def test_resuming_what_is_not_there_begins_it(start: Start, store: Path) -> None
     assert sorted(run.info.id for run in Store(store).runs()) == ["a", "b"]
 
 
-_RESUME = """
+_WORKER = """
 import sys, wandbkeras
 run = wandbkeras.init(dir=sys.argv[1], id="k3j9x2ab", resume="allow")
-run.log({"b": 2})
-run.log({"a": 3})
+run.log({sys.argv[2]: 1})
+print("logged", flush=True)
+sys.stdin.read()
+run.log({sys.argv[2]: 2})
 """
 
 _FORK = """
@@ -178,41 +181,46 @@ run.log({"a": 2})
 """
 
 
-def _run(script: str, store: Path) -> None:
-    subprocess.run([sys.executable, "-c", script, str(store)], check=True)
+def _two_workers(store: Path, *launches: str) -> StoredRun:
+    """Let two processes, of the same launch or of different ones, log side by side."""
+    workers = []
+    for metric, launch in zip("ab", launches, strict=True):
+        worker = subprocess.Popen(
+            [sys.executable, "-c", _WORKER, str(store), metric],
+            env={**os.environ, "SLURM_JOB_ID": launch},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == b"logged\n"
+        workers.append(worker)
+    assert Store(store).run("k3j9x2ab").state == "running"
+    for worker in workers:
+        worker.communicate()
+        assert worker.returncode == 0
+    return Store(store).run("k3j9x2ab")
 
 
-def test_a_process_that_resumes_a_running_run_has_its_own_attempt(
-    start: Start, store: Path
-) -> None:
-    """A requeued job whose predecessor still seems to live goes on after it, and takes nothing."""
-    start(id="k3j9x2ab").log({"a": 1})
-    _run(_RESUME, store)
-    found = Store(store).run("k3j9x2ab")
-    assert [row.values for row in found.rows()] == [{"a": 1}, {"b": 2}, {"a": 3}]
-    assert [view.number for view in found.attempts] == [0, 1]
-
-
-def test_workers_of_one_launch_write_side_by_side(
-    start: Start, store: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_processes_of_one_launch_write_side_by_side(store: Path) -> None:
     """Workers of one job share an attempt: each step is one row, of the metrics of both."""
-    monkeypatch.setenv("SLURM_JOB_ID", "4711")
-    run = start(id="k3j9x2ab")
-    run.log({"a": 1})
-    _run(_RESUME, store)
-    found = Store(store).run("k3j9x2ab")
-    assert found.state == "running"
-    assert [row.values for row in found.rows()] == [{"a": 1, "b": 2}, {"a": 3}]
-    run.finish()
-    found = Store(store).run("k3j9x2ab")
-    assert (found.state, {view.number for view in found.attempts}) == ("finished", {0})
-    assert [row.values for row in found.rows()] == [{"a": 1, "b": 2}, {"a": 3}]
+    run = _two_workers(store, "7", "7")
+    assert [row.values for row in run.rows()] == [{"a": 1, "b": 1}, {"a": 2, "b": 2}]
+    assert [view.number for view in run.attempts] == [0, 0]
+    assert (run.state, run.row_count, run.summary) == ("finished", 2, {"a": 2, "b": 2})
+
+
+def test_a_later_launch_goes_on_even_where_the_one_before_seems_to_live(store: Path) -> None:
+    """A requeued job is the next attempt: it takes over from its first step on."""
+    run = _two_workers(store, "7", "8")
+    assert [row.values for row in run.rows()] == [{"a": 1}, {"b": 1}, {"b": 2}]
+    assert [view.number for view in run.attempts] == [0, 1]
+    assert [row.attempt for row in run.rows()] == [0, 1, 1]
+    assert run.state == "finished"
 
 
 def test_a_forked_child_does_not_write(store: Path) -> None:
     """The run is the parent's: what a child logs, or its end, leaves no trace in it."""
-    _run(_FORK, store)
+    subprocess.run([sys.executable, "-c", _FORK, str(store)], check=True)
     found = Store(store).run("k3j9x2ab")
     assert [row.values for row in found.rows()] == [{"a": 1}, {"a": 2}]
     assert (found.summary, found.state, found.artifacts) == ({"a": 2}, "finished", [])

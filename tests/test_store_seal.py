@@ -49,8 +49,7 @@ def _copy(layout: Layout, to: Path) -> Layout:
     return Layout(Path(shutil.copytree(layout.root, to)))
 
 
-@pytest.mark.parametrize("sealed_before", [0, 2])
-@pytest.mark.parametrize("compact", [False, True])
+@pytest.mark.parametrize(("sealed_before", "compact"), [(0, False), (2, True)])
 def test_sealing_interrupted_at_any_step_loses_nothing(
     dead: Layout, tmp_path: Path, sealed_before: int, compact: bool
 ) -> None:

@@ -55,7 +55,9 @@ def _claim_directory(settings: Settings) -> Path | None:
     except FileExistsError:
         return None
     # Who makes a directory looks for others afterwards, so of two at least one sees the other.
-    others = [path for path in settings.directory.glob(f"run-*-{info.id}") if path != root]
+    others = [
+        path for path in settings.directory.glob(f"run-????????_??????-{info.id}") if path != root
+    ]
     if any(path.name < root.name or (path / "run.json").exists() for path in others):
         root.rmdir()
         return None

@@ -258,8 +258,12 @@ class Run:
         """
         if self._writer is None or self._earlier is None or self.has_begun:
             raise UsageError("roll_back: expected a resumed run that has not logged a row yet")
-        resume = self._earlier.state_before(_checked_step(step)).to_resume_body()
-        self._writer.event("rollback", {"from_step": step, "resume": resume})
+        before = self._earlier.state_before(_checked_step(step))
+        # What this attempt has said already holds: its config, its definitions.
+        before.config = self._writer.state.config
+        for definition in self._writer.state.metrics.all():
+            before.metrics.define(definition)
+        self._writer.event("rollback", {"from_step": step, "resume": before.to_resume_body()})
         self._step = step
 
     def record_progress(self, body: Mapping[str, Any]) -> None:

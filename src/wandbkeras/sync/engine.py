@@ -32,6 +32,7 @@ from wandbkeras.sync.render import render
 from wandbkeras.sync.upload import upload
 
 DEFAULT_TIMEOUT_S = 300.0
+DEFAULT_SETTLE_S = 5.0
 # The hosted service's counts lag some seconds behind; so wait a little longer each time.
 _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 5.0
@@ -41,11 +42,15 @@ NOT_COMPARED = ["createdAt", "console", "client telemetry"]
 
 @dataclass(frozen=True)
 class Options:
-    """What the user asked for. ``entity`` and ``project`` replace those recorded."""
+    """What the user asked for. ``entity`` and ``project`` replace those recorded.
+
+    ``settle_s``: how far the server's counts may be behind, some seconds on the hosted one.
+    """
 
     entity: str | None = None
     project: str | None = None
     timeout_s: float = DEFAULT_TIMEOUT_S
+    settle_s: float = DEFAULT_SETTLE_S
     state_directory: Path | None = None
 
 
@@ -120,7 +125,7 @@ class _Session:
         content = Content(run)
         server = self._connect()
         self.progress(f"{run.info.id}: asking {server.base_url} what it holds")
-        plan = make_plan(content, destination, server)
+        plan = make_plan(content, destination, server, settle_s=self.options.settle_s)
         complaint = None if plan.complete else self._send(content, plan)
         remote = self._read_back(content, plan, server, complaint, started)
         receipt = _receipt(content, destination, plan, remote, mark)

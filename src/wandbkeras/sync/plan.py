@@ -7,6 +7,7 @@ anything else is a conflict, which nothing is sent into.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -16,6 +17,9 @@ from wandbkeras.sync.compare import differences, match_artifacts, row_difference
 from wandbkeras.sync.content import Artifact, Content
 from wandbkeras.sync.destination import Destination
 from wandbkeras.sync.readback import RemoteRun, Server
+
+# The clocks of server and client may differ by as much.
+_QUIET_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -29,16 +33,34 @@ class Plan:
     complete: bool = False
 
 
-def make_plan(content: Content, destination: Destination, server: Server) -> Plan:
-    """Ask the server and return the plan; ConflictError if it holds something else."""
+def make_plan(
+    content: Content, destination: Destination, server: Server, *, settle_s: float
+) -> Plan:
+    """Ask the server and return the plan; ConflictError if it holds something else.
+
+    Before going on after rows that it holds, their number must hold still for ``settle_s``
+    seconds: it lags behind, and the client appends after the true one.
+    """
     entity = destination.entity or server.default_entity
     remote = server.find(entity, destination.project, destination.run_id)
+    while remote is not None and not _is_settled(content, remote):
+        time.sleep(settle_s)
+        before = remote
+        remote = server.find(entity, destination.project, destination.run_id)
+        if remote is not None and remote.line_count == before.line_count:
+            break
     if remote is None:
         return Plan(destination, entity, artifacts=content.artifacts)
     held = held_rows(content, remote, server, entity, destination)
     missing = missing_artifacts(content, remote)
     complete = held == len(content.steps) and not missing and not differences(content, remote)
     return Plan(destination, entity, first_row=held, artifacts=missing, complete=complete)
+
+
+def _is_settled(content: Content, remote: RemoteRun) -> bool:
+    """Whether no row is missing, or none can have come for long enough."""
+    quiet_s = time.time() - remote.heartbeat
+    return remote.line_count >= len(content.steps) or quiet_s > _QUIET_S
 
 
 def held_rows(
@@ -48,7 +70,8 @@ def held_rows(
     if remote.line_count > len(content.steps):
         raise ConflictError(
             f"{destination}: the server holds {remote.line_count} rows, the run has "
-            f"{len(content.steps)}: it is another run, or it was sent twice by another tool"
+            f"{len(content.steps)}: it is another run, a later copy of this one, or another tool "
+            "sent it twice"
         )
     steps = content.steps[: remote.line_count]
     if steps:

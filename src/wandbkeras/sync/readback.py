@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -67,6 +68,7 @@ class RemoteRun:
     notes: str | None
     host: str | None
     started: str | None
+    heartbeat: float
     config: Mapping[str, Any]
     summary: Mapping[str, Any]
     line_count: int
@@ -103,6 +105,7 @@ class Server:
                 notes=run.notes or None,
                 host=metadata.get("host"),
                 started=metadata.get("startedAt"),
+                heartbeat=_seconds(run.heartbeatAt),
                 config=run.config,
                 summary=run.summary_metrics,
                 line_count=int(run.historyLineCount or 0),
@@ -185,6 +188,14 @@ def _scratch() -> str:
     directory = tempfile.mkdtemp(prefix="wandbkeras-readback-")
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
     return directory
+
+
+def _seconds(instant: str | None) -> float:
+    """Return seconds since the epoch, without fractions; 0 for never."""
+    if not instant:
+        return 0.0
+    moment = datetime.strptime(instant[:19], "%Y-%m-%dT%H:%M:%S")
+    return moment.replace(tzinfo=timezone.utc).timestamp()
 
 
 def _artifact(version: Any) -> RemoteArtifact:

@@ -1,0 +1,158 @@
+"""Going on with a run: from a checkpoint, after a crash, and when many begin at once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import wandbkeras
+from wandbkeras.errors import UsageError
+from wandbkeras.store.reader import Store
+
+Start = Callable[..., wandbkeras.Run]
+
+
+def _first_attempt(start: Start) -> None:
+    """Log ten steps, and to the summary what only the last of them know."""
+    run = start(id="k3j9x2ab", config={"lr": 0.1})
+    run.define_metric("low", summary="min")
+    for step in range(10):
+        run.log({"loss": 10.0 - step, "low": 10 - step})
+        if step == 4:
+            run.summary["best"] = "early"
+    run.summary["best"] = "late"
+    run.finish(1)
+
+
+def test_a_resumed_run_may_be_rolled_back(start: Start, store: Path) -> None:
+    """Rows from a step on no longer count, and the summary is what it was before them."""
+    _first_attempt(start)
+    run = start(id="k3j9x2ab", resume="must")
+    assert (run.step, run.resumed, run.has_begun) == (10, True, False)
+    run.roll_back(6)
+    assert run.step == 6
+    assert dict(run.summary) == {"loss": 5.0, "low": {"min": 5}, "best": "early"}
+    assert dict(run.config) == {"lr": 0.1}
+    run.log({"loss": 0.5, "low": 7})
+    run.finish()
+    found = Store(store).run("k3j9x2ab")
+    rows = [(row.step, row.attempt, row.values["loss"]) for row in found.rows()]
+    assert rows == [*((step, 0, 10.0 - step) for step in range(6)), (6, 1, 0.5)]
+    assert found.summary == {"loss": 0.5, "low": {"min": 5}, "best": "early"}
+    assert found.row_count == 7
+
+
+def test_a_first_step_that_lies_behind_rolls_back(start: Start, store: Path) -> None:
+    """A script that goes on from its checkpoint with explicit steps needs no other word."""
+    _first_attempt(start)
+    run = start(id="k3j9x2ab", resume="must")
+    run.log({"loss": 0.5}, step=3)
+    run.log({"loss": 0.25}, step=2)  # a step that goes back within an attempt is one
+    run.finish()
+    found = Store(store).run("k3j9x2ab")
+    assert [(row.step, row.values["loss"]) for row in found.rows()][-2:] == [(2, 8.0), (3, 0.5)]
+    assert found.folded.dropped == 1
+
+
+def test_an_attempt_that_logs_nothing_hides_nothing(start: Start, store: Path) -> None:
+    """Rolled back and ended before its first row, an attempt leaves the history as it was."""
+    _first_attempt(start)
+    run = start(id="k3j9x2ab", resume="must")
+    run.roll_back(2)
+    run.finish()
+    assert [row.step for row in Store(store).run("k3j9x2ab").rows()] == list(range(10))
+
+
+def test_rolling_back_is_for_the_beginning_of_a_resumed_run(start: Start) -> None:
+    """Elsewhere it is refused."""
+    run = start(id="k3j9x2ab")
+    with pytest.raises(UsageError, match="roll_back: expected a resumed run"):
+        run.roll_back(0)
+    run.log({"a": 1})
+    run.finish()
+    run = start(id="k3j9x2ab", resume="allow")
+    with pytest.raises(UsageError, match="received step -1"):
+        run.roll_back(-1)
+    run.log({"a": 1}, commit=False)
+    assert run.has_begun
+    with pytest.raises(UsageError, match="that has not logged a row yet"):
+        run.roll_back(0)
+
+
+_CRASH = """
+import os, sys, wandbkeras
+run = wandbkeras.init(dir=sys.argv[1], id=sys.argv[2], project=sys.argv[3] or None)
+run.log({"a": 1})
+if sys.argv[4] == "crash":
+    os._exit(9)
+"""
+
+
+def _record(store: Path, run_id: str, project: str, end: str) -> None:
+    subprocess.run([sys.executable, "-c", _CRASH, str(store), run_id, project, end], check=False)
+
+
+def test_auto_goes_on_with_the_run_that_crashed(start: Start, store: Path) -> None:
+    """Without an id it is the project's latest run, if that one crashed."""
+    _record(store, "other", "q", "crash")
+    _record(store, "mine", "p", "crash")
+    run = start(project="p", resume="auto")
+    assert (run.id, run.step) == ("mine", 1)
+    run.finish()
+    run = start(project="p", resume="auto")
+    assert run.id not in ("mine", "other")
+    run.finish()
+    assert start(project="q", resume=True).id == "other"
+
+
+def test_an_id_that_ends_like_another_is_its_own_run(start: Start, store: Path) -> None:
+    """``b`` is not ``a-b``."""
+    start(id="a-b").finish()
+    start(id="b").finish()
+    start(id="20261123_000000-b").finish()
+    assert sorted(run.info.id for run in Store(store).runs()) == ["20261123_000000-b", "a-b", "b"]
+
+
+_TOGETHER = """
+import sys, wandbkeras
+print("ready", flush=True)
+sys.stdin.read()
+with wandbkeras.init(dir=sys.argv[1], id="k3j9x2ab", resume="allow") as run:
+    for step in range(5):
+        run.log({sys.argv[2]: step})
+    print("logged", flush=True)
+    sys.stdin.close()
+"""
+
+
+def test_processes_that_begin_at_once_begin_one_run(store: Path) -> None:
+    """Workers started together find one another: one directory, nothing lost."""
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", _TOGETHER, str(store), name],
+            env={**os.environ, "SLURM_JOB_ID": "7"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for name in ("a", "b", "c", "d")
+    ]
+    for worker in workers:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == b"ready\n"
+    for worker in workers:
+        assert worker.stdin is not None
+        worker.stdin.close()
+    for worker in workers:
+        assert worker.wait() == 0, worker.stderr.read() if worker.stderr else None
+    (run,) = Store(store).runs()
+    rows = list(run.rows())
+    logged = {name for row in rows for name in row.values}
+    assert logged == {"a", "b", "c", "d"}
+    assert sum(len(row.values) for row in rows) == 20
+    assert (run.state, run.damage) == ("finished", [])
