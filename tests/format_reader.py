@@ -294,7 +294,7 @@ def _merged_rows(writers: list[Run]) -> list[Row]:
 def _new_state() -> Record:
     zeros = dict.fromkeys(("rows", *SUMS), 0) | {"runtime": 0.0, "last_seen": 0.0}
     nulls = dict.fromkeys(("last_step", "last_row_timestamp", "exit_code"))
-    metrics = {"definitions": [], "aggregates": {}, "latest_step": {}}
+    metrics: Record = {"definitions": [], "aggregates": {}, "latest_step": {}}
     maps: Record = {"config": {}, "summary": {}, "process": {}, "metrics": metrics}
     return {**zeros, **nulls, **maps, "artifacts": [], "resumed": False}
 

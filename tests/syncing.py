@@ -1,4 +1,4 @@
-"""What the tests of sync and of the command line share: the command, and a look at a tree."""
+"""What the tests of sync and of the command line share: both ways to sync, and looks at a tree."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 import wandb
 
 from tests.server.process import PROXIES, LoopbackServer
+from tests.server.snapshot import RunSnapshot
 from wandbkeras.sync.engine import Options, Result
 from wandbkeras.sync.engine import sync as sync_runs
 
@@ -22,44 +23,53 @@ ENTITY, PROJECT = "loopback", "digits"
 
 
 def connect(server: LoopbackServer, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make this process a client of the server whose home is empty."""
+    """Make this process a client of the server, with an empty home."""
     home.mkdir(exist_ok=True)
-    environment = server.environ(home)
     for name in PROXIES:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-    for name, value in environment.items():
+    for name, value in server.environ(home).items():
         monkeypatch.setenv(name, value)
-    wandb.teardown()  # forgets the settings of the test before
+    wandb.teardown()  # forgets the server of the test before
 
 
-def sync(*paths: Path, **options: Any) -> list[Result]:
-    """Sync runs with the Python API; the time limit is a test's."""
-    return list(sync_runs(paths, Options(**{"timeout_s": 30.0, **options})))
+def sync(*paths: Path | str, **options: Any) -> list[Result]:
+    """Sync runs by the Python API; the loopback server's counts don't lag unless it is told so."""
+    chosen = Options(**{"timeout_s": 30.0, "settle_s": 0.0, **options})
+    return list(sync_runs([Path(path) for path in paths], chosen))
 
 
-def sync_one(path: Path, **options: Any) -> Result:
+def sync_one(path: Path | str | None, **options: Any) -> Result:
+    assert path is not None
     (result,) = sync(path, **options)
     return result
 
 
 def command(
-    *arguments: str | Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
+    *arguments: str | Path | None, env: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run the command ``wandbkeras`` to its end."""
     return subprocess.run(
         [COMMAND, *map(str, arguments)],
-        env=env, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-    )  # fmt: skip
+        env=env,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
 
 
-def document(done: subprocess.CompletedProcess[str]) -> Any:
+def printed(done: subprocess.CompletedProcess[str]) -> Any:
     """The one JSON document that the command printed."""
     return json.loads(done.stdout)
 
 
+def held(server: LoopbackServer, run_id: str, project: str = PROJECT) -> RunSnapshot:
+    return server.run(ENTITY, project, run_id)
+
+
 def tree(root: Path) -> dict[str, tuple[int, str]]:
-    """Mode and SHA-256 of every file below a directory."""
+    """Mode and SHA-256 of everything below a directory."""
     return {
         path.relative_to(root).as_posix(): (
             path.stat().st_mode,

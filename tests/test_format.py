@@ -478,7 +478,9 @@ def test_segments_out_of_place_are_damage(
     writer.abandon()
     assert layout.segment_numbers(0, 0) == [*range(8)]  # the attempt event, then a row each
     layout.journal(0, 0, 1).unlink()
-    layout.journal(0, 0, 3).write_bytes(layout.journal(0, 0, 2).read_bytes())
+    header = {"format": "wandbkeras-journal", "version": 1, "segment": 4}
+    misplaced = MAGIC + frame(header) + frame(["history", 99, 1.0, 1.0, {"a": 1}])
+    layout.journal(0, 0, 3).write_bytes(misplaced)
     torn = layout.journal(0, 0, 5)
     torn.write_bytes(torn.read_bytes()[:-1])
     name = "attempts/000/journal-000-00{}.wbk".format
@@ -548,9 +550,12 @@ def test_a_sound_frame_that_is_no_record_is_damage(layout: Layout, journal: Path
     rows = independent(layout.root).rows
     no_msgpack = struct.pack("<II", 1, zlib.crc32(b"\x01\0\0\0\xc1")) + b"\xc1"
     last = frame(["history", 9, 1.0, 1.0, {"a": 1}])
-    journal.write_bytes(journal.read_bytes() + frame([]) + frame(7) + no_msgpack + last)
+    data = journal.read_bytes()
+    header = 16 + struct.unpack_from("<I", data, 8)[0]
+    data = data[:header] + frame({"second": "map"}) + data[header:]
+    journal.write_bytes(data + frame([]) + frame(7) + no_msgpack + last)
     found = assert_read_alike(layout.root)
-    assert len(found.damage) == 3
+    assert len(found.damage) == 4
     assert found.rows[:-1] == rows
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from wandbkeras.errors import WandbkerasError
+from wandbkeras.errors import StoreError, WandbkerasError
 from wandbkeras.store.reader import StoredRun
 from wandbkeras.sync.receipt import sync_state
 from wandbkeras_cli.output import human_size, json_option, print_json, print_table
@@ -41,6 +41,7 @@ def ls(paths: tuple[Path, ...], state_dir: Path | None, as_json: bool) -> None:
         print_json({"runs": described, "exit_code": code})
     else:
         _print(described)
+    _print_troubles(described)
     click.get_current_context().exit(code)
 
 
@@ -75,6 +76,8 @@ def _describe(path: Path, state_dir: Path | None) -> dict[str, Any]:
         }
     except WandbkerasError as error:
         return {"path": str(path), "error": str(error), "exit_code": error.exit_code}
+    except OSError as error:
+        return {"path": str(path), "error": f"{path}: {error}", "exit_code": StoreError.exit_code}
 
 
 def _print(runs: list[dict[str, Any]]) -> None:
@@ -97,6 +100,10 @@ def _print(runs: list[dict[str, Any]]) -> None:
             for run in good
         ]
         print_table((*header, "SYNCED"), rows)
+
+
+def _print_troubles(runs: list[dict[str, Any]]) -> None:
+    good = [run for run in runs if run["error"] is None]
     for run in good:
         if run["dropped"]:
             click.echo(f"{run['id']}: {run['dropped']} records were not recorded", err=True)

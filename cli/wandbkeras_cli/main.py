@@ -10,6 +10,7 @@ import click
 import wandbkeras
 from wandbkeras.errors import WandbkerasError
 from wandbkeras_cli.ls import ls
+from wandbkeras_cli.output import print_json
 from wandbkeras_cli.sync import sync
 
 INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h
@@ -35,30 +36,50 @@ cli.add_command(sync)
 def main() -> None:
     """Run the command line; nothing but an exit code and one line leaves it on an error."""
     try:
-        code = cli.main(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        _say("interrupted: run the command again, it goes on where it was")
-        code = INTERRUPTED
-    except WandbkerasError as error:
-        _say(str(error))
-        code = error.exit_code
+        code = _run()
+        sys.stdout.flush()
     except BrokenPipeError:
         # The reader of our output has gone; Python must not complain when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
+    sys.exit(code)
+
+
+def _run() -> int:
+    try:
+        return cli.main(standalone_mode=False) or 0
+    except click.ClickException as error:
+        error.show()
+        return _failed(error, error.format_message(), error.exit_code)
+    except (click.Abort, KeyboardInterrupt) as error:
+        text = "interrupted: run the command again, it goes on where it was"
+        return _failed(error, _say(text), INTERRUPTED)
+    except WandbkerasError as error:
+        return _failed(error, _say(str(error)), error.exit_code)
+    except BrokenPipeError:
+        raise
     except Exception as error:  # the command line's top: one line, an exit code
         if os.environ.get("WANDBKERAS_DEBUG"):
             raise
-        _say(
+        text = (
             f"internal error, {type(error).__name__}: {error}: nothing was lost; set "
             "WANDBKERAS_DEBUG=1 for the traceback and report it"
         )
-        code = INTERNAL_ERROR
-    sys.exit(code or 0)
+        return _failed(error, _say(text), INTERNAL_ERROR)
 
 
-def _say(text: str) -> None:
+def _say(text: str) -> str:
     click.echo(f"wandbkeras: {text}", err=True)
+    return text
+
+
+def _failed(error: BaseException, message: str, exit_code: int) -> int:
+    """Say it to programs too, if one asked; return the exit code."""
+    if "--json" in sys.argv[1:]:
+        described = {
+            "class": type(error).__name__,
+            "message": message,
+            "exit_code": exit_code,
+        }
+        print_json({"runs": [], "error": described, "exit_code": exit_code})
+    return exit_code

@@ -19,6 +19,8 @@ def run_directories(paths: Sequence[Path]) -> list[Path]:
         if (path / "run.json").is_file():
             found[path] = None
             continue
+        if path.is_file():
+            raise NotFoundError(f"{path}: a file: expected a store (a directory of runs) or a run")
         runs = Store(path).paths()
         if not runs:
             raise NotFoundError(

@@ -65,7 +65,9 @@ def sync(
     results = []
     for result in sync_runs(directories, options, progress=_progress()):
         results.append(result)
-        if not as_json:
+        if result.error is not None:
+            click.echo(f"wandbkeras: {result.run_id or result.path}: {result.error}", err=True)
+        elif not as_json:
             _print(result)
     code = max((result.exit_code for result in results), default=0)
     if as_json:
@@ -81,9 +83,6 @@ def _progress() -> Any:
 
 
 def _print(result: Result) -> None:
-    if result.error is not None:
-        click.echo(f"wandbkeras: {result.run_id or result.path}: {result.error}", err=True)
-        return
     assert result.receipt is not None
     receipt = result.receipt
     held = f"{receipt.rows} rows, {len(receipt.artifacts)} artifact versions"

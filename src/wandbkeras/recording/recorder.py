@@ -133,12 +133,13 @@ class Run:
             self._memory[1].update(values)
             return
         with writer.lock:
-            self._check_open()
+            if self._finished:
+                self._check_open()
             complete = commit if commit is not None else step is None
             if step is not None and not self._move_to(step, len(values)):
                 return
             runtime = time.monotonic() - self._monotonic_start
-            writer.history(self._step, timestamp, runtime, values, complete=complete)
+            writer.history(self._step, timestamp, runtime, values, complete)
             if complete:
                 self._step += 1
 

@@ -25,6 +25,11 @@ def plain_row(data: Mapping[str, Any]) -> dict[str, Any]:
     >>> plain_row({"loss": 0.5, "val": {"acc": 1}})
     {'loss': 0.5, 'val.acc': 1}
     """
+    for key, value in data.items():
+        if type(value) is not float or type(key) is not str:
+            break
+    else:
+        return dict(data)  # what training logs most: numbers under names
     row: dict[str, Any] = {}
     for key, value in data.items():
         kind = type(value)

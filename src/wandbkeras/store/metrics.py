@@ -100,11 +100,11 @@ class MetricTable:
         self._globs: dict[str, MetricDefinition] = {}
         self._aggregates: dict[str, Aggregate] = {}
         self._latest_step: dict[str, Any] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self.definitions or self._globs)
+        # Asked at every row: without definitions there is nothing to do.
+        self.in_use = False
 
     def define(self, definition: MetricDefinition, *, overwrite: bool = False) -> None:
+        self.in_use = True
         table = self._globs if definition.is_glob else self.definitions
         earlier = table.get(definition.name)
         merged = definition if overwrite or earlier is None else earlier.merged_with(definition)
@@ -128,7 +128,7 @@ class MetricTable:
 
     def missing_step_metrics(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Return the x-axis values that ``row`` lacks: the latest of each synced step metric."""
-        if not self:
+        if not self.in_use:
             return {}
         self.expand_globs(row)
         missing: dict[str, Any] = {}

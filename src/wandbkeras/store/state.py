@@ -108,7 +108,7 @@ class RunState:
         self.last_step = step
         self.last_row_timestamp = timestamp
         self.runtime = runtime
-        if self.metrics or None in values.values():
+        if self.metrics.in_use or None in values.values():
             self.metrics.summarise(values, self.summary)
         else:
             self.summary.update(values)

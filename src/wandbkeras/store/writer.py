@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from wandbkeras.store.state import EVENT, HISTORY, PARTIAL, Event, RunState
 SYNC_SECONDS = 1.0
 HEARTBEAT_SECONDS = 15.0
 SEGMENT_BYTES = 16 << 20
+# Folding rows in bundles keeps the one that pays for it out of the 99th percentile.
+_FOLD_ROWS = 256
 
 
 class RunWriter:
@@ -49,14 +52,15 @@ class RunWriter:
         segment_bytes: int = SEGMENT_BYTES,
     ) -> None:
         self.layout = layout
-        self.state = RunState()
+        self._state = RunState()
+        self._unfolded: list[tuple[int, float, float, dict[str, Any]]] = []
         self.lock = threading.RLock()
         self._disk = disk or Disk()
         self._clock = clock
         self._segment_bytes = segment_bytes
         self._process = process
         self._segment = 0
-        self._dropped = {"rows": 0, "events": 0}
+        self._dropped: Counter[str] = Counter()
         self._warned = False
         self._retired: list[JournalWriter] = []
         self._partial: tuple[int, float, float, dict[str, Any]] | None = None
@@ -73,25 +77,43 @@ class RunWriter:
         return self._attempt
 
     def history(
-        self, step: int, timestamp: float, runtime: float, values: dict[str, Any], *, complete: bool
+        self, step: int, timestamp: float, runtime: float, values: dict[str, Any], complete: bool
     ) -> None:
-        """Record (a piece of) the row of ``step``; ``complete`` if nothing more comes for it."""
+        """Record (a piece of) the row of ``step``; ``complete`` if nothing more comes for it.
+
+        The caller holds ``lock``: every row passes here, so nothing is done twice.
+        """
+        if self._partial is not None and self._partial[0] != step:
+            self._close_row()
+        partial = self._partial
+        if partial is None and self._journal.size > self._segment_bytes:
+            self._rotate()
+        row = values if partial is None else {**partial[3], **values}
+        if complete and self._state.metrics.in_use:
+            missing = self.state.metrics.missing_step_metrics(row)
+            values, row = {**values, **missing}, {**row, **missing}
+        kind = HISTORY if complete else PARTIAL
+        if not self._append((kind, step, timestamp, runtime, values)):
+            return
+        if not complete:
+            self._partial = (step, timestamp, runtime, row)
+            return
+        self._partial = None
+        self._unfolded.append((step, timestamp, runtime, row))
+        if len(self._unfolded) == _FOLD_ROWS:
+            self._fold()
+
+    @property
+    def state(self) -> RunState:
+        """What is recorded so far; rows are folded in when somebody asks."""
         with self.lock:
-            if self._partial is not None and self._partial[0] != step:
-                self._close_row()
-            if self._journal.size > self._segment_bytes and self._partial is None:
-                self._rotate()
-            row = {**self._partial[3], **values} if self._partial is not None else values
-            if complete and (missing := self.state.metrics.missing_step_metrics(row)):
-                values, row = {**values, **missing}, {**row, **missing}
-            kind = HISTORY if complete else PARTIAL
-            if not self._append((kind, step, timestamp, runtime, values)):
-                return
-            if complete:
-                self._partial = None
-                self.state.apply_row(step, timestamp, runtime, row)
-            else:
-                self._partial = (step, timestamp, runtime, row)
+            self._fold()
+            return self._state
+
+    def _fold(self) -> None:
+        for row in self._unfolded:
+            self._state.apply_row(*row)
+        self._unfolded.clear()
 
     @property
     def has_rows(self) -> bool:
@@ -191,7 +213,7 @@ class RunWriter:
     def _append(self, record: tuple[Any, ...]) -> bool:
         """Append a record; False, counting it, if the disk does not take it."""
         try:
-            if any(self._dropped.values()):
+            if self._dropped:
                 self._append_dropped()
             self._journal.append(encode_frame(record))
         except OSError as error:
@@ -205,11 +227,12 @@ class RunWriter:
 
     def _append_dropped(self) -> None:
         """Say in the run how much the disk did not take: (pieces of) rows, and events."""
-        body = {**self._dropped, "reason": "the disk took no more"}
+        rows, events = self._dropped["rows"], self._dropped["events"]
+        body = {"rows": rows, "events": events, "reason": "the disk took no more"}
         event = Event("dropped", self._clock(), body)
         self._journal.append(encode_frame((EVENT, event.type, event.timestamp, body)))
         self.state.apply(event)
-        self._dropped = {"rows": 0, "events": 0}
+        self._dropped.clear()
 
     def _rotate(self) -> None:
         """Begin a new segment; the old one is synced and sealed in the background."""
@@ -230,7 +253,7 @@ class RunWriter:
                 self._seal_retired()
             except (OSError, WandbkerasError) as error:
                 self._warn(f"syncing to disk failed, training goes on: {error}")
-            if self._clock() - self.state.last_seen >= HEARTBEAT_SECONDS:
+            if self._clock() - self._state.last_seen >= HEARTBEAT_SECONDS:
                 self.event("heartbeat", {})
 
     def _seal_retired(self) -> None:

@@ -141,12 +141,17 @@ def _info_differences(content: Content, remote: RemoteRun) -> list[str]:
         "tags": (sorted(info.tags), sorted(remote.tags)),
         "notes": (info.notes, remote.notes),
         "host": (info.host, remote.host),
+        "start time": (_microseconds(info.created), _microseconds(remote.started)),
     }
     return [
         f"{what}: expected {expected!r}, found {found!r}"
         for what, (expected, found) in pairs.items()
         if (expected or None) != (found or None)
     ]
+
+
+def _microseconds(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * 1e6)
 
 
 def _mapping_difference(expected: Mapping[str, Any], found: Mapping[str, Any]) -> str:

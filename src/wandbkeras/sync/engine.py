@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import Literal
 
 import wandbkeras
-from wandbkeras.errors import DamagedError, NotVerifiedError, UsageError, WandbkerasError
+from wandbkeras.errors import (
+    DamagedError,
+    NotVerifiedError,
+    RefusedError,
+    SyncError,
+    UsageError,
+    WandbkerasError,
+)
 from wandbkeras.store.reader import StoredRun
 from wandbkeras.sync.compare import differences, match_artifacts, row_differences
 from wandbkeras.sync.content import Content
@@ -29,7 +36,7 @@ from wandbkeras.sync.receipt import (
     write_receipt,
 )
 from wandbkeras.sync.render import render
-from wandbkeras.sync.upload import upload
+from wandbkeras.sync.upload import Upload, upload
 
 DEFAULT_TIMEOUT_S = 300.0
 DEFAULT_SETTLE_S = 5.0
@@ -95,8 +102,10 @@ def sync(
             run = StoredRun(path)
             run_id = run.info.id
             yield session.sync(run, started)
-        except WandbkerasError as error:
+        except (WandbkerasError, OSError) as error:
             seconds = time.monotonic() - started
+            if isinstance(error, OSError):
+                error = SyncError(f"{path}: {error}")
             yield Result(path, run_id, "failed", seconds=seconds, error=error)
 
 
@@ -126,8 +135,8 @@ class _Session:
         server = self._connect()
         self.progress(f"{run.info.id}: asking {server.base_url} what it holds")
         plan = make_plan(content, destination, server, settle_s=self.options.settle_s)
-        complaint = None if plan.complete else self._send(content, plan)
-        remote = self._read_back(content, plan, server, complaint, started)
+        said = None if plan.complete else self._send(content, plan)
+        remote = self._read_back(content, plan, server, said, started)
         receipt = _receipt(content, destination, plan, remote, mark)
         self._write(directory, destination, receipt)
         sent = 0 if plan.complete else len(content.steps) - plan.first_row
@@ -155,8 +164,8 @@ class _Session:
                 raise
         return self._server
 
-    def _send(self, content: Content, plan: Plan) -> str | None:
-        """Render and upload what is missing; return what the client complained of."""
+    def _send(self, content: Content, plan: Plan) -> Upload:
+        """Render and upload what is missing."""
         rows = len(content.steps) - plan.first_row
         self.progress(
             f"{content.info.id}: sending {rows} rows and {len(plan.artifacts)} artifact versions"
@@ -164,18 +173,18 @@ class _Session:
         with tempfile.TemporaryDirectory(prefix="wandbkeras-sync-") as name:
             scratch = Path(name)
             folder = render(content, plan, scratch, VERSION)
-            result = upload(
+            return upload(
                 [folder],
                 base_url=self.base_url,
                 scratch=scratch,
                 timeout_s=self.options.timeout_s,
             )
-        return "the upload did not end in time" if result.timed_out else result.complaint
 
     def _read_back(
-        self, content: Content, plan: Plan, server: Server, complaint: str | None, started: float
+        self, content: Content, plan: Plan, server: Server, said: Upload | None, started: float
     ) -> RemoteRun:
         """Return what the server holds once it holds everything; NotVerifiedError if it doesn't."""
+        arriving = said is None or not (said.timed_out or said.complaint)
         pause = _FIRST_PAUSE_S
         while True:
             self.progress(f"{content.info.id}: reading back")
@@ -184,8 +193,8 @@ class _Session:
                 return remote
             # What was refused stays refused; only what may still be on its way is waited for.
             left = self.options.timeout_s - (time.monotonic() - started)
-            if complaint is not None or left <= 0:
-                raise _not_verified(plan, missing, complaint)
+            if not arriving or left <= 0:
+                raise _not_verified(plan, remote, missing, said)
             time.sleep(min(pause, left))
             pause = min(2 * pause, _LONGEST_PAUSE_S)
 
@@ -214,9 +223,17 @@ def _look(content: Content, plan: Plan, server: Server) -> tuple[RemoteRun | Non
     return remote, found
 
 
-def _not_verified(plan: Plan, missing: Sequence[str], complaint: str | None) -> NotVerifiedError:
+def _not_verified(
+    plan: Plan, remote: RemoteRun | None, missing: Sequence[str], said: Upload | None
+) -> SyncError:
+    cause = ""
+    if said is not None and said.timed_out:
+        cause = " (the upload did not end in time)"
+    elif said is not None and said.complaint:
+        if remote is None:
+            return RefusedError(f"{plan.destination}: the run was refused: {said.complaint}")
+        cause = f" (wandb said: {said.complaint})"
     shown = "; ".join(missing[:3]) + (f"; and {len(missing) - 3} more" if missing[3:] else "")
-    cause = f" (wandb said: {complaint})" if complaint else ""
     return NotVerifiedError(
         f"{plan.destination}: not verified: {shown}{cause}: run sync again to send what is missing"
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import functools
 import os
+import re
 import shutil
 import socket
 import tempfile
@@ -39,6 +40,7 @@ _CONNECT_SECONDS = 10.0
 # wandb would ask again for minutes, and a process that ends would wait for it.
 _RETRIES = 2
 _ANSWER_SECONDS = 20
+_INSTANT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?")
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class RemoteRun:
     tags: tuple[str, ...]
     notes: str | None
     host: str | None
-    started: str | None
+    started: float | None
     heartbeat: float
     config: Mapping[str, Any]
     summary: Mapping[str, Any]
@@ -104,8 +106,8 @@ class Server:
                 tags=tuple(run.tags or ()),
                 notes=run.notes or None,
                 host=metadata.get("host"),
-                started=metadata.get("startedAt"),
-                heartbeat=_seconds(run.heartbeatAt),
+                started=_seconds(metadata.get("startedAt")),
+                heartbeat=_seconds(run.heartbeatAt) or 0.0,
                 config=run.config,
                 summary=run.summary_metrics,
                 line_count=int(run.historyLineCount or 0),
@@ -190,12 +192,17 @@ def _scratch() -> str:
     return directory
 
 
-def _seconds(instant: str | None) -> float:
-    """Return seconds since the epoch, without fractions; 0 for never."""
-    if not instant:
-        return 0.0
-    moment = datetime.strptime(instant[:19], "%Y-%m-%dT%H:%M:%S")
-    return moment.replace(tzinfo=timezone.utc).timestamp()
+def _seconds(instant: str | None) -> float | None:
+    """Return seconds since the epoch of an instant as W&B writes it, in UTC.
+
+    >>> _seconds("1970-01-01T00:01:00.5Z"), _seconds("1970-01-01T00:01:00"), _seconds(None)
+    (60.5, 60.0, None)
+    """
+    parts = _INSTANT.match(instant or "")
+    if parts is None:
+        return None
+    moment = datetime.fromisoformat(parts[1]).replace(tzinfo=timezone.utc)
+    return moment.timestamp() + float(parts[2] or 0)
 
 
 def _artifact(version: Any) -> RemoteArtifact:

@@ -6,6 +6,7 @@ run, so a run that has grown has no receipt until it is synced again.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -50,12 +51,14 @@ def fingerprint(run: StoredRun) -> str:
     digest = hashlib.sha256()
     layout = run.layout
     digest.update(layout.info.read_bytes())
-    digest.update(f"{run.state}\n".encode())
     for path in sorted(layout.attempts.rglob("*")):
-        if path.suffix == ".json":
-            digest.update(path.read_bytes())
-        elif path.suffix == ".wbk":
-            digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+        with contextlib.suppress(FileNotFoundError):  # sealed and removed since it was listed
+            if path.suffix == ".json":
+                digest.update(path.read_bytes())
+            elif path.suffix == ".wbk":
+                digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+    # Last, because it reads the records: they may be more by now, never fewer.
+    digest.update(f"{run.state}\n".encode())
     return digest.hexdigest()
 
 
@@ -73,7 +76,7 @@ def read_receipt(directory: Path, destination: Destination) -> Receipt | None:
     """
     try:
         members = document.read(directory / destination.file_name)
-    except (FileNotFoundError, DamagedError):
+    except (FileNotFoundError, NotADirectoryError, DamagedError):
         return None
     return _receipt(members)
 

@@ -29,7 +29,8 @@ threading.Thread(target=watch, daemon=True).start()
 runpy.run_module("wandb", run_name="__main__", alter_sys=True)
 """
 _END_SECONDS = 10.0
-_TROUBLE = re.compile(r"error|fail|refus|denied|invalid|timed? ?out|not authenticated", re.I)
+# A line of wandb's about an error, or the last one of a traceback; names of runs are no trouble.
+_TROUBLE = re.compile(r"(?:wandb: )?\s*(?:ERROR|[\w.]*Error:)\s+(.+)")
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,6 @@ def _rest(process: subprocess.Popen[bytes]) -> bytes:
 
 def _complaint(output: bytes) -> str | None:
     for line in _ANSI.sub("", output.decode(errors="replace")).splitlines():
-        text = line.removeprefix("wandb: ").strip()
-        if _TROUBLE.search(text):
-            return text[:300]
+        if trouble := _TROUBLE.match(line):
+            return trouble[1].strip()[:300]
     return None
