@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import wandbkeras
@@ -76,7 +76,6 @@ def _state(state: RunState) -> Any:
     return canonical(json.loads(json.dumps(state.to_document(), sort_keys=True)))
 
 
-@settings(max_examples=150)
 @given(actions=SEQUENCES)
 def test_a_reader_finds_the_summary_that_the_process_saw(
     tmp_path_factory: pytest.TempPathFactory, actions: list[tuple[Any, ...]]

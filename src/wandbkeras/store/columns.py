@@ -179,7 +179,7 @@ def concatenate(tables: Sequence[pa.Table]) -> pa.Table:
 
 def read_rows(history: pa.Table, histograms: pa.Table | None = None) -> Iterator[Row]:
     """Yield the rows of a history table, each with its histograms."""
-    by_row = _histograms_by_row(histograms)
+    by_step = _histograms_by_step(histograms)
     names = [name for name in history.column_names if name not in INDEX and name != NULLS]
     json_names = [name for name in names if is_json(history.schema.field(name))]
     for batch in history.to_batches(max_chunksize=10_000):
@@ -197,12 +197,13 @@ def read_rows(history: pa.Table, histograms: pa.Table | None = None) -> Iterator
                     values[name] = json.loads(values[name])
             if nulls is not None and nulls[i]:
                 values.update(dict.fromkeys(nulls[i]))
-            values.update(by_row.get((attempt, step), {}))
+            # Of several writers the first counts, here as in the columns.
+            values = {**by_step.get(step, {}), **values}
             yield Row(step, timestamp, runtime, values, attempt)
 
 
-def _histograms_by_row(table: pa.Table | None) -> dict[tuple[int, int], dict[str, Any]]:
-    found: dict[tuple[int, int], dict[str, Any]] = {}
+def _histograms_by_step(table: pa.Table | None) -> dict[int, dict[str, Any]]:
+    found: dict[int, dict[str, Any]] = {}
     for record in table.to_pylist() if table is not None else ():
         value = {
             "_type": HISTOGRAM,
@@ -212,7 +213,7 @@ def _histograms_by_row(table: pa.Table | None) -> dict[tuple[int, int], dict[str
         stats = {name: record[name] for name in (*HISTOGRAM_COUNTS, *HISTOGRAM_MOMENTS)}
         if record["count"] is not None:
             value["stats"] = {name: stat for name, stat in stats.items() if stat is not None}
-        found.setdefault((record["_attempt"], record["_step"]), {})[record["key"]] = value
+        found.setdefault(record["_step"], {}).setdefault(record["key"], value)
     return found
 
 

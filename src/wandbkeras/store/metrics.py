@@ -164,6 +164,15 @@ class MetricTable:
         if definition is not None:
             self.definitions[key] = replace(definition, summary=("none",) * definition.hides)
 
+    def absorb(self, other: MetricTable) -> None:
+        """Add what another writer defined and aggregated; of one metric the first one's counts."""
+        latest = {**other._latest_step, **self._latest_step}
+        for definition in other.all():
+            if definition.name not in self.definitions and definition.name not in self._globs:
+                self.define(definition)
+        self._aggregates = {**other._aggregates, **self._aggregates}
+        self._latest_step |= latest
+
     def to_document(self) -> dict[str, Any]:
         return {
             "definitions": [definition.to_body() for definition in self.all()],

@@ -19,6 +19,7 @@ import pyarrow as pa
 from wandbkeras.errors import DamagedError, NotFoundError
 from wandbkeras.store import columns, merge
 from wandbkeras.store.layout import Layout
+from wandbkeras.store.metrics import MetricTable
 from wandbkeras.store.parquet import read_part
 from wandbkeras.store.process import is_alive
 from wandbkeras.store.schema import ArtifactVersion, Row, RunInfo, read_artifact, read_info
@@ -109,10 +110,10 @@ class StoredRun:
             state = view.state
             if state.resumed:  # went on with all that the attempt before it had
                 total.config, total.summary = {}, {}
+                total.metrics = MetricTable()
             total.config.update(state.config)
             total.summary.update(state.summary)
-            if state.resumed or view.number == 0:
-                total.metrics = state.metrics
+            total.metrics.absorb(state.metrics)
             total.artifacts.extend(state.artifacts)
             total.dropped += state.dropped
             total.dropped_events += state.dropped_events
@@ -121,9 +122,12 @@ class StoredRun:
             total.runtime = max(total.runtime, state.runtime)
             total.last_seen = state.last_seen
             total.process = state.process
-            if state.last_step is not None:
-                total.last_step = state.last_step
-                total.last_row_timestamp = state.last_row_timestamp
+        with_rows = [view for view in self.attempts if view.state.last_step is not None]
+        if with_rows:
+            last = [view.state for view in with_rows if view.number == with_rows[-1].number]
+            furthest = max(last, key=lambda state: state.last_step or 0)
+            total.last_step = furthest.last_step
+            total.last_row_timestamp = furthest.last_row_timestamp
         total.exit_code = self.exit_code
         return total
 
@@ -248,11 +252,12 @@ class StoredRun:
 
     def _spans(self) -> list[tuple[AttemptView, int | None]]:
         """Pair each writer's view with the step at which a later attempt takes over, if any."""
-        starts: dict[int, int] = {}
-        for view in self.attempts:
-            start = view.state.from_step
-            if view.state.rows and view.number > 0 and start is not None:
-                starts[view.number] = min(start, starts.get(view.number, start))
+        with_rows = {view.number for view in self.attempts if view.state.rows}
+        starts = {
+            view.number: view.state.from_step
+            for view in self.attempts
+            if view.number in with_rows - {0} and view.state.from_step is not None
+        }
         later = (
             [start for number, start in starts.items() if number > view.number]
             for view in self.attempts

@@ -57,6 +57,8 @@ def read_manifest(layout: Layout, attempt: int, writer: int) -> Manifest:
     except FileNotFoundError:
         return Manifest(attempt, writer)
     check_version(path, members, MANIFEST_FORMAT)
+    if (members.get("attempt"), members.get("writer")) != (attempt, writer):
+        raise DamagedError(f"{path}: misplaced: it is of attempt {members.get('attempt')!r}")
     try:
         parts = tuple(
             Part(part["name"], part["rows"], part["size"], part["sha256"])
@@ -95,11 +97,9 @@ def read_segments(
 ) -> Segment:
     """Read the segments from ``first`` (to before ``last``), folding them into ``state``."""
     content = Segment()
-    numbers = [n for n in layout.segment_numbers(attempt, writer) if n >= first]
-    if last is not None:
-        numbers = [n for n in numbers if n < last]
-    records: list[list[Any]] = []
-    for number in range(first, max(numbers, default=first - 1) + 1):
+    numbers = layout.segment_numbers(attempt, writer)
+    end = max(numbers, default=-1) + 1
+    for number in range(first, end if last is None else min(last, end)):
         path = layout.journal(attempt, writer, number)
         try:
             journal = read_journal(path)
@@ -112,29 +112,35 @@ def read_segments(
             reason = "no sound frame up to the end, and it is not the last segment"
             start = path.stat().st_size - journal.torn
             content.damage.append(Damage(path, start, journal.torn, reason))
-        if not state.process:
-            state.process = dict(journal.header.get("process", {}))
-        records += _own_records(journal, attempt, writer, number, content)
-    for item in read_records(records, attempt):
+        if not _is_own(journal, attempt, writer, number, content):
+            continue
+        try:
+            _fold(journal, attempt, state, content)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DamagedError(f"{path}: a record that makes no sense ({error!r})") from error
+    content.damage = [replace(d, path=d.path.relative_to(layout.root)) for d in content.damage]
+    return content
+
+
+def _fold(journal: Journal, attempt: int, state: RunState, content: Segment) -> None:
+    """Add a segment's records; a row never goes on in the next segment."""
+    if not state.process:
+        state.process = dict(journal.header.get("process", {}))
+    for item in read_records(journal.records, attempt):
         state.apply(item)
         if isinstance(item, Row):
             content.rows.append(item)
         else:
             content.events.append(item)
-    content.damage = [replace(d, path=d.path.relative_to(layout.root)) for d in content.damage]
-    return content
 
 
-def _own_records(
-    journal: Journal, attempt: int, writer: int, segment: int, content: Segment
-) -> list[list[Any]]:
-    """Return the records of a segment, none if its header says that it belongs elsewhere."""
+def _is_own(journal: Journal, attempt: int, writer: int, segment: int, content: Segment) -> bool:
+    """Whether a segment is what its name says; if its header says otherwise, that is damage."""
     expected = {"attempt": attempt, "writer": writer, "segment": segment}
     given = {name: journal.header.get(name, number) for name, number in expected.items()}
-    if given == expected:
-        return journal.records
-    content.damage.append(Damage(journal.path, 0, 0, f"misplaced: its header says {given}"))
-    return []
+    if given != expected:
+        content.damage.append(Damage(journal.path, 0, 0, f"misplaced: its header says {given}"))
+    return given == expected
 
 
 def seal(

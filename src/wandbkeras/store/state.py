@@ -37,7 +37,9 @@ _SHAPES: dict[str, tuple[Any, ...]] = {
 
 def _has_shape(record: Sequence[Any]) -> bool:
     shape = _SHAPES[record[0]]
-    return len(record) == len(shape) and all(map(isinstance, record, shape))
+    if len(record) != len(shape) or not all(map(isinstance, record, shape)):
+        return False
+    return record[0] == EVENT or (type(record[1]) is int and 0 <= record[1] < 2**63)
 
 
 def read_records(records: Iterable[list[Any]], attempt: int) -> Iterator[Row | Event]:
@@ -45,7 +47,7 @@ def read_records(records: Iterable[list[Any]], attempt: int) -> Iterator[Row | E
     pending: Row | None = None
     for record in records:
         kind = record[0]
-        if kind not in _SHAPES:
+        if not isinstance(kind, str) or kind not in _SHAPES:
             continue  # of a later version, which adds to this one
         if not _has_shape(record):
             raise DamagedError(f"a {kind} record of another shape: {record!r:.80}")
