@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 # Enough that start-up doesn't show; peers that take longer a row get fewer.
-ROWS = 100_000
+ROWS = 300_000
 SLOW_ROWS = 5_000
 SCALARS = 10
 

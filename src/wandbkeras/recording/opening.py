@@ -7,7 +7,9 @@ file.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +21,7 @@ from wandbkeras.store.disk import Disk, make_directories
 from wandbkeras.store.layout import Layout, run_directory_name
 from wandbkeras.store.process import describe_process
 from wandbkeras.store.schema import RunInfo
-from wandbkeras.store.writer import RunWriter
+from wandbkeras.store.writer import SEGMENT_BYTES, RunWriter
 
 if TYPE_CHECKING:
     from wandbkeras.store.reader import StoredRun
@@ -28,17 +30,22 @@ if TYPE_CHECKING:
 _PATIENCE_S = 10.0
 
 
-def open_run(settings: Settings) -> Run:
+def open_run(
+    settings: Settings, *, disk: Disk | None = None, segment_bytes: int = SEGMENT_BYTES
+) -> Run:
     """Return the run that ``settings`` ask for, ready to record."""
+    disk = disk or Disk()
+    make_writer = partial(RunWriter, disk=disk, segment_bytes=segment_bytes)
     try:
-        make_directories(Disk(), settings.directory)
+        make_directories(disk, settings.directory)
         existing = _find(settings)
-        if existing is None:
-            root = _claim_directory(settings)
+        while existing is None:
+            root = _claim_directory(settings, disk)
             if root is not None:
-                return _begin(settings, root)
+                return _begin(settings, root, disk, make_writer)
             existing = _await_other(settings)
-        return _join(existing) if _is_beside(existing) else _resume(existing)
+        opened = _join if _is_beside(existing) else _resume
+        return opened(existing, make_writer)
     except OSError as error:
         raise UsageError(
             f"dir {str(settings.directory)!r}: no run can be written there ({error}): expected a "
@@ -46,18 +53,16 @@ def open_run(settings: Settings) -> Run:
         ) from error
 
 
-def _claim_directory(settings: Settings) -> Path | None:
+def _claim_directory(settings: Settings, disk: Disk) -> Path | None:
     """Make the run's directory; None if another process makes one for this id at this moment."""
-    disk, info = Disk(), settings.info
+    info = settings.info
     root = settings.directory / run_directory_name(info.id, info.created)
     try:
         disk.make_directory(root)
     except FileExistsError:
         return None
     # Who makes a directory looks for others afterwards, so of two at least one sees the other.
-    others = [
-        path for path in settings.directory.glob(f"run-????????_??????-{info.id}") if path != root
-    ]
+    others = [path for path in _directories(settings) if path != root]
     if any(path.name < root.name or (path / "run.json").exists() for path in others):
         root.rmdir()
         return None
@@ -65,32 +70,58 @@ def _claim_directory(settings: Settings) -> Path | None:
     return root
 
 
-def _await_other(settings: Settings) -> StoredRun:
-    """Return the run that another process is just making under this id."""
+def _directories(settings: Settings) -> list[Path]:
+    return list(settings.directory.glob(f"run-????????_??????-{settings.info.id}"))
+
+
+def _await_other(settings: Settings) -> StoredRun | None:
+    """Return the run that another process is just making under this id.
+
+    None if that process was killed meanwhile: then nothing is left of its directory.
+    """
+    begun = _directories(settings)
     deadline = time.monotonic() + _PATIENCE_S
     while (existing := _find(settings)) is None:
         if time.monotonic() > deadline:
-            raise RunExistsError(
-                f"run {settings.info.id!r}: another process began to make it in "
-                f"{settings.directory} and did not get far: use another id"
-            )
+            for root in begun:
+                _remove_unborn(root)
+            return None
         time.sleep(0.02)
     return existing
 
 
-def _begin(settings: Settings, root: Path) -> Run:
+def _remove_unborn(root: Path) -> None:
+    """Remove the directory of a process that did not get as far as ``run.json``.
+
+    Should it live after all, its next step fails; a directory that holds more stays.
+    """
+    try:
+        for temporary in root.glob(".run.json.*.tmp"):
+            temporary.unlink()
+        root.rmdir()
+    except FileNotFoundError:
+        return  # another process was faster
+    except OSError as error:
+        raise RunExistsError(
+            f"{root} is there and is not a run of this id: use another id"
+        ) from error
+
+
+def _begin(
+    settings: Settings, root: Path, disk: Disk, make_writer: Callable[..., RunWriter]
+) -> Run:
     """Begin the first attempt of a new run."""
-    disk, info = Disk(), settings.info
+    info = settings.info
     layout = Layout(root.resolve())
     document.write(disk, layout.info, info.to_document())
-    return Run(info, RunWriter(layout, _process(info, from_step=0)))
+    return Run(info, make_writer(layout, _process(info, from_step=0)))
 
 
-def _resume(existing: StoredRun) -> Run:
+def _resume(existing: StoredRun, make_writer: Callable[..., RunWriter]) -> Run:
     """Begin the next attempt of a run that has stopped: it goes on after the last step."""
     state = existing.folded
     first_step = 0 if state.last_step is None else state.last_step + 1
-    writer = RunWriter(
+    writer = make_writer(
         existing.layout,
         _process(existing.info, from_step=first_step),
         resume=state.to_resume_body(),
@@ -106,11 +137,11 @@ def _is_beside(existing: StoredRun) -> bool:
     return existing.state == "running" and launch == describe_process()["launch"]
 
 
-def _join(existing: StoredRun) -> Run:
+def _join(existing: StoredRun, make_writer: Callable[..., RunWriter]) -> Run:
     """Write beside the processes that write this attempt, as the workers of one job do."""
     state = existing.folded
     # Its rows replace none: it has no `from_step` of its own, and it starts where the attempt did.
-    writer = RunWriter(
+    writer = make_writer(
         existing.layout,
         _process(existing.info, from_step=None),
         attempt=existing.attempts[-1].number,

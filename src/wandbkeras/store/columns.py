@@ -10,9 +10,11 @@ in the row's ``_null`` list.
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import field as member
 from typing import Any
 
 import numpy as np
@@ -32,6 +34,8 @@ INDEX = {
 }
 NULLS = "_null"
 _EXACT_IN_DOUBLE = 2**53
+# Values that are no plain element of a column: None is noted, histograms have a part of their own.
+_SPECIAL = frozenset({type(None), dict})
 _TYPES = {
     "null": pa.null(),
     "bool": pa.bool_(),
@@ -46,19 +50,45 @@ def is_histogram(value: Any) -> bool:
     return isinstance(value, dict) and value.get("_type") == HISTOGRAM
 
 
+@dataclass
+class _Metric:
+    """What was logged under one name, and in which rows."""
+
+    ranges: list[range] = member(default_factory=list)
+    values: list[Any] = member(default_factory=list)
+
+    def extend(self, start: int, values: Sequence[Any]) -> None:
+        self.ranges.append(range(start, start + len(values)))
+        self.values.extend(values)
+
+
+def _logged(rows: Sequence[Row]) -> tuple[dict[str, _Metric], dict[int, list[str]]]:
+    """Return the values by metric, and by row the metrics that were logged as None.
+
+    Rows in sequence that have the same metrics, as most have, are taken column by column.
+    """
+    logged: dict[str, _Metric] = {}
+    nulls: dict[int, list[str]] = {}
+    start = 0
+    for keys, group in itertools.groupby(rows, key=lambda row: tuple(row.values)):
+        alike = [row.values.values() for row in group]
+        for key, values in zip(keys, zip(*alike, strict=True), strict=True):
+            if _SPECIAL.isdisjoint(map(type, values)):
+                logged.setdefault(key, _Metric()).extend(start, values)
+                continue
+            for index, value in enumerate(values, start):
+                if value is None:
+                    nulls.setdefault(index, []).append(key)
+                    logged.setdefault(key, _Metric())
+                elif not is_histogram(value):
+                    logged.setdefault(key, _Metric()).extend(index, [value])
+        start += len(alike)
+    return logged, nulls
+
+
 def history_table(rows: Sequence[Row]) -> pa.Table:
     """Return one row a step: the index columns, then a column a metric in order of appearance."""
-    logged: dict[str, tuple[list[int], list[Any]]] = {}
-    nulls: dict[int, list[str]] = {}
-    for index, row in enumerate(rows):
-        for key, value in row.values.items():
-            if value is None:
-                nulls.setdefault(index, []).append(key)
-                logged.setdefault(key, ([], []))
-            elif not is_histogram(value):
-                indices, values = logged.setdefault(key, ([], []))
-                indices.append(index)
-                values.append(value)
+    logged, nulls = _logged(rows)
     columns: dict[str, pa.Array] = {
         "_step": pa.array([row.step for row in rows], pa.int64()),
         "_timestamp": pa.array([row.timestamp for row in rows], pa.float64()),
@@ -69,10 +99,10 @@ def history_table(rows: Sequence[Row]) -> pa.Table:
     if nulls:
         fields.append(pa.field(NULLS, pa.list_(pa.string())))
         columns[NULLS] = pa.array([nulls.get(i) for i in range(len(rows))], fields[-1].type)
-    for key, (indices, values) in logged.items():
-        kind = _span_of_values(values).kind
+    for key, metric in logged.items():
+        kind = _span_of_values(metric.values).kind
         fields.append(_field(key, kind))
-        columns[key] = _spread(_array(values, kind), indices, len(rows))
+        columns[key] = _spread(_array(metric.values, kind), metric.ranges, len(rows))
     return pa.Table.from_arrays(list(columns.values()), schema=pa.schema(fields))
 
 
@@ -105,6 +135,7 @@ def histogram_table(rows: Iterable[Row]) -> pa.Table:
             **value.get("stats", {}),
         }
         for row in rows
+        if dict in map(type, row.values.values())
         for key, value in row.values.items()
         if is_histogram(value)
     ]
@@ -265,14 +296,14 @@ def _array(values: Sequence[Any], kind: str) -> pa.Array:
     return pa.array(values, _TYPES[kind])
 
 
-def _spread(array: pa.Array, indices: Sequence[int], length: int) -> pa.Array:
-    """Return ``length`` elements: those of ``array`` at ``indices``, null elsewhere."""
+def _spread(array: pa.Array, ranges: Sequence[range], length: int) -> pa.Array:
+    """Return ``length`` elements: those of ``array`` in ``ranges``, null elsewhere."""
     if len(array) == length:
         return array
     if not len(array):
         return pa.nulls(length, array.type)
     positions = np.full(length, -1, np.int64)
-    positions[np.asarray(indices, np.int64)] = np.arange(len(array))
+    positions[np.concatenate([np.arange(r.start, r.stop) for r in ranges])] = np.arange(len(array))
     return array.take(pa.array(positions, mask=positions < 0))
 
 

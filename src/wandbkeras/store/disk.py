@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -81,13 +82,15 @@ def write_file(disk: Disk, path: Path, data: bytes) -> None:
     disk.sync_directory(path.parent)
 
 
-def make_directories(disk: Disk, path: Path) -> None:
-    """Make ``path`` and what is missing above it, each one durable."""
-    if path.is_dir():
+def make_directories(disk: Disk, path: Path, *, within: Path | None = None) -> None:
+    """Make ``path`` and what is missing above it, each one durable.
+
+    Those ``within`` a directory are made durable even if they are there already: who made them
+    may not have got as far.
+    """
+    if path == within or (within is None and path.is_dir()):
         return
-    make_directories(disk, path.parent)
-    try:
+    make_directories(disk, path.parent, within=within)
+    with suppress(FileExistsError):
         disk.make_directory(path)
-    except FileExistsError:
-        return
     disk.sync_directory(path.parent)

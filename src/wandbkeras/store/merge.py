@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -36,7 +36,7 @@ def one_row_a_step(table: pa.Table) -> pa.Table:
     for row in columns.read_rows(table):
         first = merged.get(row.step)
         values = row.values if first is None else {**row.values, **first.values}
-        merged[row.step] = replace(first or row, values=values)
+        merged[row.step] = msgspec.structs.replace(first or row, values=values)
     return columns.conform(columns.history_table(list(merged.values())), table.schema)
 
 

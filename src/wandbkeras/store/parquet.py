@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from wandbkeras.errors import DamagedError
 from wandbkeras.store import columns
+from wandbkeras.store.chunks import checksums
 from wandbkeras.store.disk import Disk, make_directories, write_all
 from wandbkeras.store.layout import Layout
 from wandbkeras.store.schema import FORMAT_VERSION
@@ -31,12 +32,18 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Part:
-    """A sealed Parquet file: its name within the run, its rows, its bytes and their SHA-256."""
+    """A sealed Parquet file: its name within the run, its rows, its bytes and their SHA-256.
+
+    ``footer`` and ``chunks`` (see :mod:`wandbkeras.store.chunks`) say what of it is sound once the
+    whole is not.
+    """
 
     name: str
     rows: int
     size: int
     sha256: str
+    footer: str = ""
+    chunks: str = ""
 
     @property
     def stream(self) -> str:
@@ -57,17 +64,20 @@ def write_part(disk: Disk, target: Path, tables: Sequence[pa.Table]) -> Part:
         disk.remove(temporary)
     fd = disk.create(temporary)
     sink = _Sink(disk, fd)
+    metadata: list[pq.FileMetaData] = []
+    options = {**_options(schema), "metadata_collector": metadata}
     try:
-        with pq.ParquetWriter(sink, schema, **_options(schema)) as parquet:
+        with pq.ParquetWriter(sink, schema, **options) as parquet:
             for table in tables:
                 parquet.write_table(columns.conform(table, schema))
+        footer, chunks = checksums(temporary, metadata[0])
         disk.sync(fd)
     finally:
         disk.close(fd)
     disk.replace(temporary, target)
     disk.sync_directory(target.parent)
-    rows = sum(map(len, tables))
-    return Part(f"{stream}/{target.name}", rows, sink.size, sink.sha256.hexdigest())
+    name, rows = f"{stream}/{target.name}", sum(map(len, tables))
+    return Part(name, rows, sink.size, sink.sha256.hexdigest(), footer, chunks)
 
 
 def read_part(layout: Layout, part: Part, names: Sequence[str] | None = None) -> pa.Table:

@@ -67,8 +67,7 @@ def check_version(path: Path, members: Mapping[str, Any], expected: str) -> None
         )
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(msgspec.Struct, frozen=True):
     """One step of the history. ``timestamp`` and ``runtime`` are in seconds.
 
     A row is not ``complete`` while more may be logged at its step.

@@ -8,8 +8,10 @@ what is still in the journal. So all three agree.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any
+
+import msgspec
 
 from wandbkeras.errors import DamagedError
 from wandbkeras.store.metrics import MetricTable, definition_from_body
@@ -28,18 +30,26 @@ class Event:
 
 
 _NUMBER = (int, float)
-_SHAPES: dict[str, tuple[Any, ...]] = {
-    HISTORY: (str, int, _NUMBER, _NUMBER, dict),
-    PARTIAL: (str, int, _NUMBER, _NUMBER, dict),
-    EVENT: (str, str, _NUMBER, dict),
-}
+_KINDS = (HISTORY, PARTIAL, EVENT)
 
 
 def _has_shape(record: Sequence[Any]) -> bool:
-    shape = _SHAPES[record[0]]
-    if len(record) != len(shape) or not all(map(isinstance, record, shape)):
-        return False
-    return record[0] == EVENT or (type(record[1]) is int and 0 <= record[1] < 2**63)
+    """Whether a record of a known kind is made as the specification says."""
+    if record[0] == EVENT:
+        return (
+            len(record) == 4
+            and type(record[1]) is str
+            and isinstance(record[2], _NUMBER)
+            and type(record[3]) is dict
+        )
+    return (
+        len(record) == 5
+        and type(record[1]) is int
+        and 0 <= record[1] < 2**63
+        and isinstance(record[2], _NUMBER)
+        and isinstance(record[3], _NUMBER)
+        and type(record[4]) is dict
+    )
 
 
 def read_records(records: Iterable[list[Any]], attempt: int) -> Iterator[Row | Event]:
@@ -47,7 +57,7 @@ def read_records(records: Iterable[list[Any]], attempt: int) -> Iterator[Row | E
     pending: Row | None = None
     for record in records:
         kind = record[0]
-        if not isinstance(kind, str) or kind not in _SHAPES:
+        if kind not in _KINDS:
             continue  # of a later version, which adds to this one
         if not _has_shape(record):
             raise DamagedError(f"a {kind} record of another shape: {record!r:.80}")
@@ -68,7 +78,7 @@ def read_records(records: Iterable[list[Any]], attempt: int) -> Iterator[Row | E
             yield pending
             pending = None
     if pending is not None:
-        yield replace(pending, complete=False)
+        yield msgspec.structs.replace(pending, complete=False)
 
 
 @dataclass

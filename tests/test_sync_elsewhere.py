@@ -1,0 +1,179 @@
+"""Syncing a copy, from anywhere: moved, read-only, without a home, with settings of another job."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.server.process import LoopbackServer
+from tests.syncing import COMMAND, command, held, printed, tree
+from wandbkeras import Run
+from wandbkeras.store.reader import StoredRun
+from wandbkeras.sync.receipt import sync_state
+
+_PR_CAPBSET_DROP, _CAP_DAC_OVERRIDE = 24, 1
+
+
+@pytest.fixture
+def finished(start: Callable[..., Run], tmp_path: Path) -> Path:
+    """A finished run with rows and two files of an artifact."""
+    run = start(project="digits", id="k3j9x2ab", tags=["a"])
+    for i in range(5):
+        run.log({"loss": 1.0 / (i + 1)})
+    (tmp_path / "files").mkdir()
+    for i in range(2):
+        (tmp_path / "files" / f"{i}.bin").write_bytes(bytes([i]) * 1000)
+    run.log_artifact(tmp_path / "files", name="data", type="dataset")
+    run.finish()
+    shutil.rmtree(tmp_path / "files")
+    assert run.dir is not None
+    return Path(run.dir)
+
+
+@pytest.fixture
+def read_only(finished: Path, tmp_path: Path) -> Iterator[Path]:
+    """A copy of the run in which nobody may write a byte."""
+    copy = tmp_path / "read-only" / finished.name
+    shutil.copytree(finished, copy)
+    paths = [copy.parent, copy, *copy.rglob("*")]
+    for path in paths:
+        path.chmod(path.stat().st_mode & ~0o222)
+    yield copy
+    for path in paths:
+        path.chmod(path.stat().st_mode | 0o200)
+
+
+def obey_modes() -> None:
+    """File modes hold for root too, from here on in this process."""
+    ctypes.CDLL(None).prctl(_PR_CAPBSET_DROP, _CAP_DAC_OVERRIDE, 0, 0, 0)
+
+
+def all_is_there(server: LoopbackServer) -> bool:
+    found = held(server, "k3j9x2ab")
+    files = [artifact.files for artifact in found.logged_artifacts]
+    return (
+        [row["loss"] for row in found.rows] == [1.0 / (i + 1) for i in range(5)]
+        and files == [{f"{i}.bin": bytes([i]) * 1000 for i in range(2)}]
+        and (found.state, found.tags) == ("finished", ("a",))
+    )
+
+
+def test_a_moved_run_arrives_from_an_empty_home(
+    finished: Path, wandb_server: LoopbackServer, tmp_path: Path
+) -> None:
+    """Nothing outside of the run directory is needed, and nothing is left behind."""
+    moved = tmp_path / "a stick" / "é" / "renamed"
+    moved.parent.mkdir(parents=True)
+    finished.rename(moved)
+    home, here, temporary = (tmp_path / name for name in ("home", "here", "tmp"))
+    for path in (home, here, temporary):
+        path.mkdir()
+    env = wandb_server.environ(home)
+    for name in [name for name in env if name.startswith(("WANDB_", "XDG_")) and "_DIR" in name]:
+        del env[name]
+    done = command("sync", moved, env={**env, "TMPDIR": str(temporary)}, cwd=here)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all_is_there(wandb_server)
+    assert (tree(home), tree(here)) == ({}, {})
+    # wandb's command line itself writes a log there.
+    assert {name for name in tree(temporary) if not name.startswith("debug-cli.")} == set()
+
+
+@pytest.mark.parametrize("home", ["/nonexistent", "/proc", None])
+def test_no_home_is_needed(
+    home: str | None, finished: Path, wandb_server: LoopbackServer, tmp_path: Path
+) -> None:
+    """A home that is not there or can't be written to changes nothing, and nothing is said."""
+    env = wandb_server.environ(tmp_path / "home")
+    for name in [name for name in env if name.startswith(("XDG_", "WANDB_")) and "_DIR" in name]:
+        del env[name]
+    del env["HOME"]
+    done = command("sync", finished, env=env if home is None else {**env, "HOME": home})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all_is_there(wandb_server)
+
+
+def test_a_read_only_run_syncs_with_its_receipt_elsewhere(
+    read_only: Path, wandb_server: LoopbackServer, tmp_path: Path
+) -> None:
+    """With --state-dir nothing is written into the run, and a second sync asks nothing."""
+    before = tree(read_only)
+    arguments = ["sync", read_only.parent, "--state-dir", tmp_path / "state"]
+    env = wandb_server.environ(tmp_path)
+    for expected in ("verified", "unchanged"):
+        requests = len(wandb_server.requests())
+        done = subprocess.run(
+            [COMMAND, *map(str, arguments), "--json"],
+            env=env,
+            capture_output=True,
+            text=True,
+            preexec_fn=obey_modes,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert [run["outcome"] for run in printed(done)["runs"]] == [expected]
+    assert len(wandb_server.requests()) == requests
+    assert all_is_there(wandb_server)
+    assert tree(read_only) == before
+    assert sync_state(StoredRun(read_only), tmp_path / "state") == "yes"
+
+
+def test_a_receipt_that_can_not_be_written_is_said(
+    read_only: Path, wandb_server: LoopbackServer, tmp_path: Path
+) -> None:
+    """The run has arrived, but without proof on disk the command does not succeed."""
+    done = subprocess.run(
+        [COMMAND, "sync", read_only],
+        env=wandb_server.environ(tmp_path),
+        capture_output=True,
+        text=True,
+        preexec_fn=obey_modes,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert "all of the run has arrived" in line
+    assert "--state-dir" in line
+    assert all_is_there(wandb_server)
+
+
+def test_another_jobs_settings_change_nothing(
+    finished: Path, wandb_server: LoopbackServer, tmp_path: Path
+) -> None:
+    """What the environment says of a job's run is not for the runs that are synced."""
+    settings = {
+        "WANDB_MODE": "offline", "WANDB_DISABLED": "true", "WANDB_RUN_ID": "other",
+        "WANDB_NAME": "other", "WANDB_NOTES": "other", "WANDB_RUN_GROUP": "other",
+        "WANDB_JOB_TYPE": "other", "WANDB_TAGS": "x,y", "WANDB_PROJECT": "other",
+        "WANDB_ENTITY": "nobody", "WANDB_RESUME": "must", "WANDB_HOST": "other",
+    }  # fmt: skip
+    done = command("sync", finished, env=wandb_server.environ(tmp_path) | settings)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all_is_there(wandb_server)
+    assert wandb_server.run_ids("loopback", "digits") == ["k3j9x2ab"]
+    assert wandb_server.run_ids("loopback", "other") == []
+
+
+def test_a_store_named_by_wandb_dir_is_left_alone(
+    finished: Path, wandb_server: LoopbackServer, tmp_path: Path
+) -> None:
+    """WANDB_DIR, which recording takes for the store, gets no directories of wandb's."""
+    env = wandb_server.environ(tmp_path / "home") | {"WANDB_DIR": str(finished.parent)}
+    assert command("sync", finished.parent, env=env).returncode == 0
+    assert os.listdir(finished.parent) == [finished.name]  # noqa: PTH208
+
+
+def test_the_entity_is_that_of_the_key(
+    finished: Path, wandb_server: LoopbackServer, tmp_path: Path
+) -> None:
+    """Where the run is looked for it is also sent, whatever a settings file calls the entity."""
+    settings = tmp_path / "home" / ".config" / "wandb" / "settings"
+    settings.parent.mkdir(parents=True)
+    settings.write_text("[default]\nentity = nobody\n")
+    done = command("sync", finished, env=wandb_server.environ(tmp_path / "home"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all_is_there(wandb_server)
