@@ -105,10 +105,28 @@ def parse_segment(data: bytes) -> Segment:
             segment.records.append(value)
         else:
             segment.damage.append((end, 0))
+    rest = data[end:]
+    if rest and not is_torn(rest, end):
+        segment.damage.append((end, len(rest)))
+        rest = b""
     if segment.header is None and not segment.records:
         return Segment(damage=[(0, len(data))]) if segment.damage else Segment(torn=len(data))
-    segment.torn = len(data) - max(end, 8)
+    segment.torn = len(rest)
     return segment
+
+
+def is_torn(rest: bytes, offset: int) -> bool:
+    """Whether the end of a segment, from ``offset`` on, is no more than torn."""
+    zeros = len(rest) - len(rest.rstrip(b"\0"))
+    block = -offset % 4096
+    if zeros == len(rest) or (block < len(rest) and len(rest) - block <= zeros):
+        return True
+    if len(rest) <= 8:
+        return True
+    length, checksum = struct.unpack_from("<II", rest)
+    payload = rest[8:]
+    is_whole = zlib.crc32(struct.pack("<I", len(payload)) + payload) == checksum
+    return bool(length > len(payload) and not is_whole)
 
 
 class Fold:
@@ -192,6 +210,10 @@ class Fold:
             self.define({**DEFINITION, **body})
         elif kind == "artifact":
             state["artifacts"].append(body["manifest"])
+        elif kind == "artifact_dropped":
+            state["dropped_artifacts"].append(body["manifest"])
+        elif kind == "file":
+            state["files"][body["path"]] = {key: body[key] for key in ("sha256", "md5", "size")}
         elif kind == "dropped":
             state["dropped"] += body["rows"]
             state["dropped_events"] += body["events"]
@@ -253,11 +275,16 @@ def read_run(root: Path, *, host: str, now: float) -> Run:
         run.state |= {name: state[name] for name in ("process", "last_seen")}
         if state["last_step"] is not None:
             run.state |= {name: state[name] for name in ("last_step", "last_row_timestamp")}
-        paths = [root / "artifacts" / name for name in state["artifacts"]]
+        run.state["files"].update(state["files"])
         run.state["artifacts"] += state["artifacts"]
-        run.artifacts += [parse_document(path.read_bytes(), "artifact") for path in paths]
+        run.state["dropped_artifacts"] += state["dropped_artifacts"]
         run.damage += writer.damage
         run.torn += writer.torn
+    dropped = run.state["dropped_artifacts"]
+    run.state["artifacts"] = [name for name in run.state["artifacts"] if name not in dropped]
+    paths = [root / "artifacts" / name for name in run.state["artifacts"]]
+    found = [parse_document(path.read_bytes(), "artifact") for path in paths]
+    run.artifacts = [{"references": {}, **artifact} for artifact in found]
     last = [writer.state for writer in writers if writer.attempt == writers[-1].attempt]
     unended = [state for state in last if state["exit_code"] is None]
     if any(_is_alive(state, host, now) for state in unended):
@@ -296,7 +323,8 @@ def _new_state() -> Record:
     nulls = dict.fromkeys(("last_step", "last_row_timestamp", "exit_code"))
     metrics: Record = {"definitions": [], "aggregates": {}, "latest_step": {}}
     maps: Record = {"config": {}, "summary": {}, "process": {}, "metrics": metrics}
-    return {**zeros, **nulls, **maps, "artifacts": [], "resumed": False}
+    lists: Record = {"artifacts": [], "dropped_artifacts": []}
+    return {**zeros, **nulls, **maps, **lists, "files": {}, "resumed": False}
 
 
 def _read_writer(root: Path, attempt: int, number: int) -> Run:

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import keras
 import numpy as np
 import pytest
 
 import wandbkeras
+from tests.disks import InterruptedDisk
 from tests.keras_models import Scripted, data, fit, model
 from wandbkeras import WandbCallback
+from wandbkeras.callbacks import BestCheckpoint, BestMetric
+from wandbkeras.errors import UsageError
+from wandbkeras.recording import session
+from wandbkeras.store.layout import Layout
+from wandbkeras.store.process import describe_process
 from wandbkeras.store.reader import StoredRun
+from wandbkeras.store.schema import RunInfo
+from wandbkeras.store.verify import verify_run
+from wandbkeras.store.writer import RunWriter
 
 Start = Callable[..., wandbkeras.Run]
 Stored = Callable[[wandbkeras.Run], StoredRun]
@@ -175,3 +191,161 @@ def test_a_disabled_run_saves_nothing(start: Start, store: Path) -> None:
     fit(model(), callback)
     assert not store.exists()
     assert not any(part.failures for part in callback.parts)
+
+
+def _epochs(run: StoredRun) -> list[int]:
+    return [version.metadata["epoch"] for version in run.artifacts]
+
+
+def _is_whole(run: StoredRun) -> bool:
+    """Whether the files of each version are there, with the bytes that they are to have."""
+    files = [file for version in run.artifacts for file in version.files.values()]
+    return all(
+        hashlib.sha256(run.blob(file.sha256).read_bytes()).hexdigest() == file.sha256
+        for file in files
+    )
+
+
+@pytest.mark.parametrize(
+    ("keep", "epochs"),
+    [("all", [0, 2, 3, 4]), ("best", [4]), (1, [4]), (2, [3, 4]), (9, [0, 2, 3, 4])],
+)
+def test_so_many_models_stay(
+    start: Start, stored: Stored, keep: str | int, epochs: list[int]
+) -> None:
+    """All of them, the best, or the latest k; what the others took is free again."""
+    run = start()
+    scores = [5.0, 6.0, 4.0, 3.0, 2.0]
+    callback = WandbCallback(monitor="score", keep=keep)
+    fit(model(), Scripted(score=scores), callback, epochs=5)
+    run.finish()
+    found = stored(run)
+    assert _epochs(found) == epochs
+    assert _is_whole(found)
+    blobs = [path for path in found.layout.blobs.rglob("*") if path.is_file()]
+    assert len(blobs) == len(epochs)
+    assert len(list(found.layout.artifacts.iterdir())) == 4
+    assert found.artifacts[-1].aliases == ("latest", "best", "epoch_4")
+
+
+def test_the_best_model_of_an_earlier_fit_stays(start: Start, stored: Stored) -> None:
+    """A new callback knows no best value; its models don't replace a better one."""
+    run = start()
+    for scores in ([3.0, 1.0], [7.0, 6.0, 5.0]):
+        callback = WandbCallback(monitor="score", keep="best")
+        fit(model(), Scripted(score=scores), callback, epochs=len(scores))
+    run.finish()
+    assert [version.metadata["score"] for version in stored(run).artifacts] == [1.0, 5.0]
+
+
+def test_the_models_of_an_earlier_attempt_are_counted(start: Start, stored: Stored) -> None:
+    """A resumed run keeps as many as one that was never interrupted, and verifies."""
+    for first, scores in ((0, [5.0, 4.0]), (2, [5.0, 4.0, 3.0, 2.0])):
+        run = start(id="k3j9x2ab", resume="allow")
+        callback = WandbCallback(monitor="score", keep=2)
+        fit(model(), Scripted(score=scores), callback, epochs=len(scores), initial_epoch=first)
+        run.finish()
+    found = stored(run)
+    assert _epochs(found) == [2, 3]
+    assert _is_whole(found)
+    assert len([path for path in found.layout.blobs.rglob("*") if path.is_file()]) == 2
+    assert verify_run(found.path).damage == []
+
+
+def test_a_model_is_written_once(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file that Keras wrote is the blob: no byte of it is copied."""
+    saved: list[int] = []
+
+    def notice(path: Path, *arguments: Any, **keywords: Any) -> None:
+        save(path, *arguments, **keywords)
+        saved.append(Path(path).stat().st_ino)
+
+    run = start()
+    made = model()
+    save = made.save
+    monkeypatch.setattr(made, "save", notice)
+    fit(made, WandbCallback(monitor="loss"), epochs=2)
+    blobs = (Path(run.dir or "") / "blobs").rglob("*")
+    assert saved
+    assert {path.stat().st_ino for path in blobs if path.is_file()} == set(saved)
+
+
+@pytest.mark.parametrize("keep", ["last", 0, -1, True, 1.5, None])
+def test_a_wrong_number_to_keep_is_named(keep: Any) -> None:
+    """At once, not after an epoch."""
+    with pytest.raises(UsageError, match="keep: received"):
+        WandbCallback(keep=keep)
+
+
+_KILLED_WHILE_SAVING = """
+import os, signal, sys
+import wandbkeras
+from tests.keras_models import Scripted, fit, model
+
+def save(path, saved=[], **options):
+    whole(path, **options)
+    saved.append(path)
+    if len(saved) == 2:
+        os.truncate(path, path.stat().st_size // 2)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+wandbkeras.init(dir=sys.argv[1], id="k3j9x2ab")
+made = model()
+whole, made.save = made.save, save
+callback = wandbkeras.WandbCallback(monitor="score", keep="best")
+fit(made, Scripted(score=[3.0, 2.0]), callback, epochs=2)
+"""
+
+
+def test_killed_while_keras_saves_the_model_before_is_there(tmp_path: Path) -> None:
+    """SIGKILL in the middle of a better model leaves the best one before it, and it loads."""
+    done = subprocess.run(
+        [sys.executable, "-c", _KILLED_WHILE_SAVING, str(tmp_path / "runs")],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )
+    assert done.returncode == -signal.SIGKILL
+    found = wandbkeras.Store(tmp_path / "runs").run("k3j9x2ab")
+    assert (found.state, _epochs(found)) == ("crashed", [0])
+    keras.models.load_model(_model_file(found, 0, tmp_path))
+
+
+class Kill(BaseException):
+    """What no part of the package catches, as none catches SIGKILL."""
+
+
+def _kill(step: str) -> None:
+    raise Kill
+
+
+def test_killed_at_any_step_one_best_model_is_whole(layout: Layout, tmp_path: Path) -> None:
+    """The one before, or the new one, or both, but never none and never a part of one."""
+    made = model()
+    found = []
+    while not found or found[-1] != "finished":
+        root = tmp_path / f"run-{len(found)}"
+        root.mkdir()
+        (root / "run.json").write_bytes(layout.info.read_bytes())
+        disk = InterruptedDisk(interrupt=_kill)
+        writer = RunWriter(Layout(root), {**describe_process(), "from_step": 0}, disk=disk)
+        run = wandbkeras.Run(RunInfo("k3j9x2ab", 0.0), writer)
+        best = BestMetric("score")
+        checkpoint = BestCheckpoint(best, keep="best")
+        with mock.patch.object(session, "_active", run):
+            for epoch, score in enumerate([5.0, 4.0]):
+                disk.steps = disk.done + len(found) if epoch else math.inf
+                try:
+                    for part in (best, checkpoint):
+                        part.set_model(made)
+                        part.on_epoch_end(epoch, {"score": score})
+                    outcome = "finished" if epoch else ""
+                except Kill:
+                    outcome = "killed"
+        disk.steps = math.inf  # only to stop the thread
+        writer.abandon()
+        stored = StoredRun(root)
+        assert stored.damage == []
+        assert _is_whole(stored)
+        assert stored.artifacts
+        found.append(outcome)
+    assert _epochs(stored) == [1]
+    assert len(found) > 10

@@ -581,7 +581,7 @@ def test_a_changed_byte_in_a_document_is_refused_alike(
         changed[position] ^= 0x10
         path.write_bytes(changed)
         assert outcome(lambda: independent(layout.root)) == "unreadable"
-        assert outcome(lambda: StoredRun(layout.root).summary) == "unreadable"
+        assert outcome(lambda: StoredRun(layout.root, strict=True).summary) == "unreadable"
 
 
 def test_a_changed_byte_in_a_part_is_refused_alike(layout: Layout, journal: Path) -> None:
@@ -594,10 +594,10 @@ def test_a_changed_byte_in_a_part_is_refused_alike(layout: Layout, journal: Path
         changed[position] ^= 0x10
         path.write_bytes(changed)
         assert outcome(lambda: independent(layout.root)) == "unreadable"
-        assert outcome(lambda: StoredRun(layout.root).history()) == "unreadable"
+        assert outcome(lambda: StoredRun(layout.root, strict=True).history()) == "unreadable"
     path.unlink()
     assert outcome(lambda: independent(layout.root)) == "unreadable"
-    assert outcome(lambda: StoredRun(layout.root).history()) == "unreadable"
+    assert outcome(lambda: StoredRun(layout.root, strict=True).history()) == "unreadable"
 
 
 def test_the_metadata_of_a_part_names_its_columns_of_json(layout: Layout, journal: Path) -> None:

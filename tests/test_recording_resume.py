@@ -121,35 +121,45 @@ def test_an_id_that_ends_like_another_is_its_own_run(start: Start, store: Path) 
 _TOGETHER = """
 import sys, wandbkeras
 print("ready", flush=True)
-sys.stdin.read()
+sys.stdin.readline()
 with wandbkeras.init(dir=sys.argv[1], id="k3j9x2ab", resume="allow") as run:
-    for step in range(5):
-        run.log({sys.argv[2]: step})
-    print("logged", flush=True)
-    sys.stdin.close()
+    print("open", flush=True)
+    sys.stdin.readline()
+    for value in range(5):
+        run.log({sys.argv[2]: value})
 """
 
 
-def test_processes_that_begin_at_once_begin_one_run(store: Path) -> None:
-    """Workers started together find one another: one directory, and each row is in it."""
+def _in_step(workers: list[subprocess.Popen[str]], word: str) -> None:
+    """Let all go on once each has said ``word``."""
+    for worker in workers:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == f"{word}\n"
+    for worker in workers:
+        assert worker.stdin is not None
+        print("go on", file=worker.stdin, flush=True)
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_workers_that_begin_at_once_write_one_attempt(store: Path, earlier: bool) -> None:
+    """Of workers that start, or resume, at the same moment one begins and the others join."""
+    if earlier:
+        _record(store, "k3j9x2ab", "p", "finish")
     workers = [
         subprocess.Popen(
             [sys.executable, "-c", _TOGETHER, str(store), name],
             env={**os.environ, "SLURM_JOB_ID": "7"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            text=True,
         )
         for name in ("a", "b", "c", "d")
     ]
-    for worker in workers:
-        assert worker.stdout is not None
-        assert worker.stdout.readline() == b"ready\n"
-    for worker in workers:
-        assert worker.stdin is not None
-        worker.stdin.close()
-    for worker in workers:
-        assert worker.wait() == 0, worker.stderr.read() if worker.stderr else None
+    _in_step(workers, "ready")
+    _in_step(workers, "open")
+    assert [worker.wait() for worker in workers] == [0] * 4
     (run,) = Store(store).runs()
-    assert sum(view.state.rows for view in run.attempts) == 20
+    rows = [row.values for row in run.rows()][-5:]
+    assert rows == [{"a": i, "b": i, "c": i, "d": i} for i in range(5)]
+    assert {view.number for view in run.attempts} == {0, 1} if earlier else {0}
     assert (run.state, run.damage) == ("finished", [])

@@ -136,7 +136,7 @@ def test_a_run_that_can_not_be_sealed_stays_readable(
     writer.close(0, 1.0)
     run = StoredRun(layout.root)
     assert (run.state, run.row_count) == ("finished", 20)
-    assert "the run stays unsealed, nothing is lost" in capfd.readouterr().err
+    assert "the run stays unsealed, its records are in the journal" in capfd.readouterr().err
 
 
 def test_a_store_that_takes_nothing_is_refused_at_the_beginning(tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def test_a_newer_journal_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "j.wbk"
     header = {"format": "wandbkeras-journal", "version": 2, "attempt": 0}
     path.write_bytes(MAGIC + encode_frame(header) + encode_frame(["a"]))
-    with pytest.raises(NewerFormatError, match=r"version 2, this wandbkeras reads .* version 1"):
+    with pytest.raises(NewerFormatError, match="format version 2, this wandbkeras reads 1"):
         read_journal(path)
 
 

@@ -109,10 +109,11 @@ def test_damage_outlives_the_journal_it_was_found_in(dead: Layout) -> None:
     data[len(data) // 2] ^= 0xFF
     path.write_bytes(data)
     (line,) = StoredRun(dead.root).damage
+    assert StoredRun(dead.root).lost == []
     rows = StoredRun(dead.root).row_count
     end = dead.segment_numbers(0, 0)[-1] + 1
     seal(Disk(), dead, 0, 0, before=end, compact=True)
-    assert StoredRun(dead.root).damage == [line]
+    assert (StoredRun(dead.root).damage, StoredRun(dead.root).lost) == ([], [line])
     assert StoredRun(dead.root).row_count == rows
     assert path.relative_to(dead.root).as_posix() in line
     assert dead.damaged(path).read_bytes() == bytes(data)

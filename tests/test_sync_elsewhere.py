@@ -77,12 +77,26 @@ def test_a_moved_run_arrives_from_an_empty_home(
     env = wandb_server.environ(home)
     for name in [name for name in env if name.startswith(("WANDB_", "XDG_")) and "_DIR" in name]:
         del env[name]
-    done = command("sync", moved, env={**env, "TMPDIR": str(temporary)}, cwd=here)
+    env |= {"TMPDIR": str(temporary)}
+    done = command("sync", moved, "--timeout", "30", env=env, cwd=here)
     assert (done.returncode, done.stderr) == (0, "")
     assert all_is_there(wandb_server)
     assert (tree(home), tree(here)) == ({}, {})
     # wandb's command line itself writes a log there.
     assert {name for name in tree(temporary) if not name.startswith("debug-cli.")} == set()
+
+
+def test_a_run_may_be_the_current_directory(
+    finished: Path, wandb_server: LoopbackServer, tmp_path: Path
+) -> None:
+    """The name `.` is as good as any, for the receipt elsewhere too."""
+    done = command(
+        "sync", ".", "--timeout", "30", "--state-dir", tmp_path / "state",
+        env=wandb_server.environ(tmp_path), cwd=finished,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all_is_there(wandb_server)
+    assert [path.name for path in (tmp_path / "state").iterdir()] == [finished.name]
 
 
 @pytest.mark.parametrize("home", ["/nonexistent", "/proc", None])

@@ -213,7 +213,7 @@ def test_render_makes_what_wandb_sync_looks_for(recorded: Content, tmp_path: Pat
     """The directory is named as an offline run and holds a readable log."""
     plan = Plan(DESTINATION, "someone", artifacts=recorded.artifacts)
     folder = render(recorded, plan, tmp_path, "0.31.0")
-    assert folder.name == recorded.run.path.name.replace("run-", "offline-run-")
+    assert folder.name == f"offline-{recorded.run.path.name}"
     found = [pb.Record.FromString(data) for data in read_records(folder / "run-k3j9x2ab.wandb")]
     expected = rendered(recorded, tmp_path / "staging")
     assert [r.WhichOneof("record_type") for r in found] == [

@@ -10,6 +10,7 @@ import click
 
 from wandbkeras.errors import StoreError, WandbkerasError
 from wandbkeras.store.reader import StoredRun
+from wandbkeras.store.shortage import counts_text
 from wandbkeras.sync.receipt import sync_state
 from wandbkeras_cli.output import human_size, json_option, print_json, print_table
 from wandbkeras_cli.paths import run_directories
@@ -69,7 +70,9 @@ def _describe(path: Path, state_dir: Path | None) -> dict[str, Any]:
             "artifacts": len(run.folded.artifacts),
             "size": run.size,
             "dropped": run.folded.dropped,
+            "dropped_events": run.folded.dropped_events,
             "damage": run.damage,
+            "lost": run.lost,
             "synced": sync_state(run, state_dir),
             "error": None,
             "exit_code": 0,
@@ -105,10 +108,16 @@ def _print(runs: list[dict[str, Any]]) -> None:
 def _print_troubles(runs: list[dict[str, Any]]) -> None:
     good = [run for run in runs if run["error"] is None]
     for run in good:
-        if run["dropped"]:
-            click.echo(f"{run['id']}: {run['dropped']} records were not recorded", err=True)
+        if run["dropped"] or run["dropped_events"]:
+            counts = counts_text(run["dropped"], run["dropped_events"])
+            click.echo(f"{run['id']}: {counts} could not be recorded", err=True)
         for line in run["damage"]:
             click.echo(f"{run['id']}: damaged: {line}", err=True)
+        if run["lost"]:
+            text = (
+                f"{len(run['lost'])} damaged places are lost: see `wandbkeras show {run['path']}`"
+            )
+            click.echo(f"{run['id']}: {text}", err=True)
     for run in runs:
         if run["error"] is not None:
             click.echo(f"wandbkeras: {run['error']}", err=True)

@@ -11,7 +11,10 @@ import wandbkeras
 from wandbkeras.errors import WandbkerasError
 from wandbkeras_cli.ls import ls
 from wandbkeras_cli.output import print_json
+from wandbkeras_cli.repair import repair
+from wandbkeras_cli.show import show
 from wandbkeras_cli.sync import sync
+from wandbkeras_cli.verify import verify
 
 INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h
 INTERRUPTED = 130
@@ -25,12 +28,17 @@ def cli() -> None:
     \b
     Example:
       wandbkeras ls runs        what is recorded, and what has arrived
+      wandbkeras show k3j9x2ab  one run in detail
       wandbkeras sync runs      from a machine that reaches the server
+      wandbkeras verify runs    whether every byte is what was written
     """
 
 
 cli.add_command(ls)
+cli.add_command(repair)
+cli.add_command(show)
 cli.add_command(sync)
+cli.add_command(verify)
 
 
 def main() -> None:

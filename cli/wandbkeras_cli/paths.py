@@ -7,6 +7,7 @@ from pathlib import Path
 
 from wandbkeras.errors import NotFoundError
 from wandbkeras.store.reader import Store
+from wandbkeras.store.source import is_run
 
 
 def run_directories(paths: Sequence[Path]) -> list[Path]:
@@ -16,7 +17,7 @@ def run_directories(paths: Sequence[Path]) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for path in paths:
-        if (path / "run.json").is_file():
+        if is_run(path):
             found[path] = None
             continue
         if path.is_file():

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from wandbkeras_cli.output import json_option, print_json
+from wandbkeras.store.shortage import counts_text
+from wandbkeras_cli.output import json_option, print_json, terminal_progress
 from wandbkeras_cli.paths import run_directories
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def sync(
     """
     directories = run_directories(paths or (Path("runs"),))
     # wandb takes a second to import, which no other command should wait for.
-    from wandbkeras.recording.settings import check_entity, check_project
+    from wandbkeras.store.names import check_entity, check_project
     from wandbkeras.sync.engine import Options
     from wandbkeras.sync.engine import sync as sync_runs
 
@@ -63,29 +63,32 @@ def sync(
         state_directory=state_dir,
     )
     results = []
-    for result in sync_runs(directories, options, progress=_progress()):
+    for result in sync_runs(directories, options, progress=terminal_progress()):
         results.append(result)
         if result.error is not None:
             click.echo(f"wandbkeras: {result.run_id or result.path}: {result.error}", err=True)
         elif not as_json:
             _print(result)
+        if result.dropped or result.dropped_events:
+            counts = counts_text(result.dropped, result.dropped_events)
+            click.echo(f"{result.run_id}: {counts} could not be recorded", err=True)
+        if result.lost:
+            click.echo(
+                f"{result.run_id}: {len(result.lost)} places were damaged and are not in it: see "
+                f"`wandbkeras show {result.path}`",
+                err=True,
+            )
     code = max((result.exit_code for result in results), default=0)
     if as_json:
         print_json({"runs": [_document(result) for result in results], "exit_code": code})
     click.get_current_context().exit(code)
 
 
-def _progress() -> Any:
-    """Return what shows progress: a line on a terminal, nothing in a pipe."""
-    if not sys.stderr.isatty():
-        return lambda text: None
-    return lambda text: click.echo(click.style(f"… {text}", dim=True), err=True)
-
-
 def _print(result: Result) -> None:
     assert result.receipt is not None
     receipt = result.receipt
     held = f"{receipt.rows} rows, {len(receipt.artifacts)} artifact versions"
+    held += f", {receipt.files} files" if receipt.files else ""
     if result.outcome == "unchanged":
         click.echo(f"{result.run_id}: nothing to send: {held} were verified at {receipt.url}")
     else:
@@ -107,7 +110,12 @@ def _document(result: Result) -> dict[str, Any]:
         "rows_verified": receipt.rows if receipt else 0,
         "artifacts_sent": result.artifacts_sent,
         "artifacts_verified": len(receipt.artifacts) if receipt else 0,
+        "files_sent": result.files_sent,
+        "files_verified": receipt.files if receipt else 0,
         "seconds": round(result.seconds, 3),
+        "lost": list(result.lost),
+        "dropped": result.dropped,
+        "dropped_events": result.dropped_events,
         "error": None
         if error is None
         else {"class": type(error).__name__, "message": str(error), "exit_code": error.exit_code},

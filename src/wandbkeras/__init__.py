@@ -24,7 +24,15 @@ if TYPE_CHECKING:
     from wandbkeras.recording.artifact import Artifact
     from wandbkeras.recording.mappings import Config, Summary
     from wandbkeras.recording.recorder import Run
-    from wandbkeras.recording.session import define_metric, finish, init, log, log_artifact
+    from wandbkeras.recording.session import (
+        define_metric,
+        finish,
+        init,
+        log,
+        log_artifact,
+        log_model,
+        save,
+    )
     from wandbkeras.store.reader import Store, StoredRun
 
     run: Run | None
@@ -44,6 +52,8 @@ _HOMES = {
     "init": "recording.session",
     "log": "recording.session",
     "log_artifact": "recording.session",
+    "log_model": "recording.session",
+    "save": "recording.session",
 }
 # Of the active run, so they are looked up each time.
 _OF_THE_RUN = ("config", "run", "summary")
@@ -62,7 +72,9 @@ __all__ = [
     "init",
     "log",
     "log_artifact",
+    "log_model",
     "run",
+    "save",
     "summary",
 ]
 

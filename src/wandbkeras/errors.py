@@ -37,6 +37,14 @@ class RunExistsError(StoreError):
     """A run of this id is in the store already and ``resume`` does not allow to go on."""
 
 
+class DiskFullError(StoreError):
+    """The disk takes no more, and ``init(on_full="raise")`` asked to be told."""
+
+
+class RunningError(StoreError):
+    """The run is being recorded, and what was asked for can only be done once it has ended."""
+
+
 class DamagedError(StoreError):
     """Bytes on disk are not what was written."""
 

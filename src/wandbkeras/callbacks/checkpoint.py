@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,12 @@ import keras
 
 from wandbkeras.callbacks.best import BestMetric
 from wandbkeras.callbacks.part import Part, never_raises
+from wandbkeras.errors import UsageError
 from wandbkeras.recording.artifact import Artifact, artifact_name
+from wandbkeras.store.schema import ArtifactVersion
+
+# Of the file of a saved model, beside the values: a group and a header for each variable.
+_OVERHEAD_BYTES = 2 << 10
 
 
 class BestCheckpoint(Part):
@@ -24,10 +30,19 @@ class BestCheckpoint(Part):
         best: the part that decides; it must come before this one in the list of callbacks.
         save_weights_only: a ``.weights.h5`` file instead of the whole model as ``.keras``.
         verbose: with 1, say per epoch what is done, as Keras's ModelCheckpoint does.
+        keep: which versions stay in the run when a better one is saved: ``all``, ``best``, or a
+            number: the best and so many of the latest.
     """
 
-    def __init__(self, best: BestMetric, save_weights_only: bool = False, verbose: int = 0) -> None:
+    def __init__(
+        self,
+        best: BestMetric,
+        save_weights_only: bool = False,
+        verbose: int = 0,
+        keep: str | int = "all",
+    ) -> None:
         super().__init__()
+        self.keep = _checked_keep(keep)
         self.best = best
         self.save_weights_only = bool(save_weights_only)
         self.verbose = verbose
@@ -53,10 +68,33 @@ class BestCheckpoint(Part):
         if run.dir is None:
             return
         # In the run's own directory: $TMPDIR may be small, and is not there to be relied on.
-        with tempfile.TemporaryDirectory(prefix=".saving-", dir=run.dir) as folder:
+        with (
+            run.counting(f"artifact {name!r}"),
+            tempfile.TemporaryDirectory(
+                prefix=".saving-", dir=run.dir, ignore_cleanup_errors=True
+            ) as folder,
+        ):
+            # HDF5 does not survive a disk that gets full while it writes: the process would crash
+            # when it ends.
+            run.check_free(saved_bytes(self.model))
             artifact = Artifact(name, type="model", metadata=self._metadata(epoch, best.value))
-            artifact.add_file(self._save(Path(folder)))
+            artifact.add_file(self._save(Path(folder)), adopt=True)
             run.log_artifact(artifact, aliases=["latest", "best", f"epoch_{epoch}"])
+        if self.keep is not None:
+            versions = run.artifact_versions(name)
+            kept = self._kept(versions, self.keep)
+            run.drop_versions(key for key in versions if key not in kept)
+
+    def _kept(self, versions: Mapping[str, ArtifactVersion], last: int) -> set[str]:
+        """Return the latest versions, and the best one if an earlier ``fit`` was better."""
+        monitor = self.best.monitor
+        values = {key: version.metadata.get(monitor) for key, version in versions.items()}
+        numbers = {k: v for k, v in values.items() if isinstance(v, (int, float)) and v == v}
+        kept = set(list(versions)[-last:])
+        if numbers:
+            choose = max if self.best.direction() == "max" else min
+            kept.add(choose(numbers, key=numbers.__getitem__))
+        return kept
 
     def _save(self, folder: Path) -> Path:
         """Save the model into ``folder``, from where it becomes a blob."""
@@ -81,3 +119,25 @@ class BestCheckpoint(Part):
     def _say(self, text: str) -> None:
         if self.verbose > 0:
             print(f"\n{text}")  # noqa: T201
+
+
+def _checked_keep(keep: str | int) -> int | None:
+    """Return how many of the latest versions stay, None for all; the best one always does."""
+    if isinstance(keep, int) and not isinstance(keep, bool) and keep > 0:
+        return keep
+    if keep not in ("all", "best") or isinstance(keep, int):
+        raise UsageError(f"keep: received {keep!r}; expected all, best or a number from 1 upwards")
+    return 1 if keep == "best" else None
+
+
+def saved_bytes(model: keras.Model) -> int:
+    """Return how many bytes the file of a saved model has, a little more rather than less."""
+    optimizer = getattr(model, "optimizer", None)
+    variables = [*model.variables, *(() if optimizer is None else optimizer.variables)]
+    values: int = sum(math.prod(v.shape) * _element_bytes(v.dtype) for v in variables)
+    return values + _OVERHEAD_BYTES * (8 + len(variables))
+
+
+def _element_bytes(dtype: str) -> int:
+    digits = "".join(filter(str.isdigit, str(dtype)))
+    return max(1, int(digits) // 8) if digits else 1

@@ -1,4 +1,7 @@
-"""What every part of the callback is: a Keras callback whose hooks never raise into training."""
+"""What every part of the callback is: a Keras callback whose hooks never raise into training.
+
+The one exception is asked for: ``init(on_full="raise")`` stops a training that can't be recorded.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import Any, TypeVar
 
 import keras
 
+from wandbkeras.errors import DiskFullError
 from wandbkeras.recording.recorder import Run
 from wandbkeras.recording.session import active_run, init
 
@@ -47,12 +51,17 @@ class Part(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 def never_raises(hook: Hook) -> Hook:
-    """Guard a hook of a :class:`Part`: an error is reported, training goes on."""
+    """Guard a hook of a :class:`Part`: an error is reported, training goes on.
+
+    But for the one that ``init(on_full="raise")`` asked for: it stops the training.
+    """
 
     @functools.wraps(hook)
     def guarded(self: Part, *arguments: Any, **keywords: Any) -> None:
         try:
             hook(self, *arguments, **keywords)
+        except DiskFullError:
+            raise
         except Exception as error:  # noqa: BLE001 - the callback's edge: training goes on
             self.report(hook.__name__, error)
 

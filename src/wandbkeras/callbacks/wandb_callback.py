@@ -24,6 +24,7 @@ _ARGUMENTS = (
     "log_batch_frequency",
     "log_best_prefix",
     "batch_prefix",
+    "keep",
 )
 
 
@@ -31,7 +32,8 @@ class WandbCallback(keras.callbacks.Callback):  # type: ignore[misc]
     """Records a ``fit`` into the active run, starting one if there is none.
 
     Names, defaults and keys are those of ``wandb.keras.WandbCallback``. No hook raises into
-    training: a part that fails says so once, and the others go on.
+    training: a part that fails says so once, and the others go on. Only ``init(on_full="raise")``
+    stops it, with a :class:`wandbkeras.errors.DiskFullError`, when the disk is full.
 
     Args:
         monitor: the metric that decides what is best.
@@ -43,6 +45,8 @@ class WandbCallback(keras.callbacks.Callback):  # type: ignore[misc]
         log_best_prefix: the summary keys are ``<prefix><monitor>`` and ``<prefix>epoch``; None
             keeps them out, and nothing else.
         batch_prefix: put before the names of batch metrics; by default they share the epoch's.
+        keep: which saved models stay in the run: ``all``, ``best``, or a number: the best and so
+            many of the latest.
 
     Raises:
         UsageError: an argument is wrong or unknown.
@@ -63,6 +67,7 @@ class WandbCallback(keras.callbacks.Callback):  # type: ignore[misc]
         log_batch_frequency: int | None = None,
         log_best_prefix: str | None = "best_",
         batch_prefix: str = "",
+        keep: str | int = "all",
         **unknown: Any,
     ) -> None:
         super().__init__()
@@ -73,7 +78,7 @@ class WandbCallback(keras.callbacks.Callback):  # type: ignore[misc]
         # after the epoch's row, as in wandb.
         self.parts: list[Part] = [Progress(metrics, best), metrics, best]
         if save_model:
-            self.parts.append(BestCheckpoint(best, save_weights_only, verbose))
+            self.parts.append(BestCheckpoint(best, save_weights_only, verbose, keep))
         if log_batch_frequency is not None:
             self.on_train_batch_end = metrics.on_train_batch_end
 

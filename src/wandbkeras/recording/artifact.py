@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from wandbkeras.errors import UsageError
+from wandbkeras.recording.references import references_of
 from wandbkeras.recording.values import checked_names, checked_text, plain_config
+from wandbkeras.store.schema import Reference, is_relative_path
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _MAX_METADATA_KEYS = 100
@@ -73,13 +75,39 @@ class Artifact:
                 f"{_MAX_METADATA_KEYS}"
             )
         self.files: dict[str, Path] = {}
+        self.references: dict[str, Reference] = {}
+        self.given: set[str] = set()
 
-    def add_file(self, local_path: str | os.PathLike[str], name: str | None = None) -> None:
-        """Add a file, under ``name`` (default: its own); it is read when the artifact is logged."""
+    def add_file(
+        self, local_path: str | os.PathLike[str], name: str | None = None, *, adopt: bool = False
+    ) -> None:
+        """Add a file, under ``name`` (default: its own); it is read when the artifact is logged.
+
+        With ``adopt`` it is given away: moved into the run instead of copied, and nobody may write
+        on it any more.
+        """
         path = Path(local_path)
         if not path.is_file():
             raise UsageError(f"artifact {self.name!r}: {path} is not a file")
-        self._add(name or path.name, path)
+        name = self._add(name or path.name, path)
+        if adopt:
+            self.given.add(name)
+
+    def add_reference(self, uri: str, name: str | None = None, checksum: bool = True) -> None:
+        """Add what lies elsewhere by its URI: it is not copied and not uploaded.
+
+        Args:
+            uri: ``file:///…`` (of a directory, each file below it), ``s3://…``, ``gs://…``,
+                ``https://…`` or any other.
+            name: the path in the artifact; default: as wandb's, from the URI.
+            checksum: hash what ``file:`` names. What lies on other machines is never asked for.
+        """
+        if not isinstance(uri, str):
+            raise UsageError(f"artifact {self.name!r}: received {uri!r:.80}; expected a URI")
+        for path, reference in references_of(uri, name, checksum).items():
+            path = self._checked_path(path)
+            if path in self.files or self.references.setdefault(path, reference) != reference:
+                raise UsageError(f"artifact {self.name!r}: two files under the name {path!r}")
 
     def add_dir(self, local_path: str | os.PathLike[str], name: str | None = None) -> None:
         """Add every file below a directory, its path relative to it (below ``name``)."""
@@ -91,14 +119,19 @@ class Artifact:
                 relative = path.relative_to(root).as_posix()
                 self._add(f"{name}/{relative}" if name else relative, path)
 
-    def _add(self, name: str, path: Path) -> None:
+    def _add(self, name: str, path: Path) -> str:
+        name = self._checked_path(name)
+        if name in self.references or self.files.setdefault(name, path) != path:
+            raise UsageError(f"artifact {self.name!r}: two files under the name {name!r}")
+        return name
+
+    def _checked_path(self, name: str) -> str:
         name = checked_text(name, f"artifact {self.name!r}: a file's name")
-        if not name or name.startswith("/") or "\\" in name or ".." in name.split("/"):
+        if not is_relative_path(name):
             raise UsageError(
                 f"artifact {self.name!r}: {name!r} is not a relative path with forward slashes"
             )
-        if self.files.setdefault(name, path) != path:
-            raise UsageError(f"artifact {self.name!r}: two files under the name {name!r}")
+        return name
 
 
 def artifact_of(
@@ -114,7 +147,9 @@ def artifact_of(
     path = Path(given)
     default = artifact_name(f"run-{run_id}-{path.name}")
     artifact = Artifact(name or default, kind or "unspecified")
-    if path.is_dir():
+    if isinstance(given, str) and "://" in given and not path.exists():
+        artifact.add_reference(given)
+    elif path.is_dir():
         artifact.add_dir(path)
     else:
         artifact.add_file(path)

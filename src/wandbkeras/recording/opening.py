@@ -6,6 +6,8 @@ file.
 
 from __future__ import annotations
 
+import secrets
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -18,6 +20,7 @@ from wandbkeras.recording.recorder import Run
 from wandbkeras.recording.settings import Settings
 from wandbkeras.store import document
 from wandbkeras.store.disk import Disk, make_directories
+from wandbkeras.store.journal import read_journal
 from wandbkeras.store.layout import Layout, run_directory_name
 from wandbkeras.store.process import describe_process
 from wandbkeras.store.schema import RunInfo
@@ -35,7 +38,13 @@ def open_run(
 ) -> Run:
     """Return the run that ``settings`` ask for, ready to record."""
     disk = disk or Disk()
-    make_writer = partial(RunWriter, disk=disk, segment_bytes=segment_bytes)
+    make_writer = partial(
+        RunWriter,
+        disk=disk,
+        segment_bytes=segment_bytes,
+        on_full=settings.on_full,
+        max_bytes=settings.max_bytes,
+    )
     try:
         make_directories(disk, settings.directory)
         existing = _find(settings)
@@ -44,13 +53,17 @@ def open_run(
             if root is not None:
                 return _begin(settings, root, disk, make_writer)
             existing = _await_other(settings)
-        opened = _join if _is_beside(existing) else _resume
-        return opened(existing, make_writer)
+        return _go_on(existing, make_writer)
     except OSError as error:
-        raise UsageError(
-            f"dir {str(settings.directory)!r}: no run can be written there ({error}): expected a "
-            "directory that can be written to"
-        ) from error
+        raise unwritable(settings, error) from error
+
+
+def unwritable(settings: Settings, error: Exception) -> UsageError:
+    """Return the error of a run that can't begin because its disk does not take it."""
+    return UsageError(
+        f"dir {str(settings.directory)!r}: no run can be written there ({error}): expected a "
+        "directory that can be written to, with some room"
+    )
 
 
 def _claim_directory(settings: Settings, disk: Disk) -> Path | None:
@@ -91,20 +104,27 @@ def _await_other(settings: Settings) -> StoredRun | None:
 
 
 def _remove_unborn(root: Path) -> None:
-    """Remove the directory of a process that did not get as far as ``run.json``.
+    """Remove the directory of a process that was killed before its run had a ``run.json``.
 
-    Should it live after all, its next step fails; a directory that holds more stays.
+    It loses its name first: should that process live after all, its next step fails.
     """
     try:
-        for temporary in root.glob(".run.json.*.tmp"):
-            temporary.unlink()
-        root.rmdir()
+        if not _is_unborn(root):
+            raise RunExistsError(f"{root} is there and is not a run of this id: use another id")
+        nameless = root.with_name(f".{root.name}.{secrets.token_hex(4)}.tmp")
+        root.rename(nameless)
+        if not _is_unborn(nameless):
+            nameless.rename(root)
+            return
+        shutil.rmtree(nameless)
     except FileNotFoundError:
         return  # another process was faster
-    except OSError as error:
-        raise RunExistsError(
-            f"{root} is there and is not a run of this id: use another id"
-        ) from error
+
+
+def _is_unborn(root: Path) -> bool:
+    """Whether nothing was recorded in the directory: at most it was begun."""
+    files = (path for path in root.rglob("*") if not path.is_dir() and path.suffix != ".tmp")
+    return all(path.suffix == ".wbk" and not read_journal(path).records[1:] for path in files)
 
 
 def _begin(
@@ -113,18 +133,43 @@ def _begin(
     """Begin the first attempt of a new run."""
     info = settings.info
     layout = Layout(root.resolve())
-    document.write(disk, layout.info, info.to_document())
-    return Run(info, make_writer(layout, _process(info, from_step=0)))
+    writer = make_writer(layout, _process(info, from_step=0), begin=0)
+    # Last, so that who finds the run finds it begun.
+    try:
+        document.write(disk, layout.info, info.to_document())
+    except OSError:
+        writer.withdraw()
+        raise
+    return Run(info, writer)
 
 
-def _resume(existing: StoredRun, make_writer: Callable[..., RunWriter]) -> Run:
-    """Begin the next attempt of a run that has stopped: it goes on after the last step."""
+def _go_on(existing: StoredRun, make_writer: Callable[..., RunWriter]) -> Run:
+    """Join the attempt that this launch is writing, or begin the next one.
+
+    Of processes that want to begin the same attempt one does; the others look again.
+    """
+    deadline = time.monotonic() + _PATIENCE_S
+    while not _is_beside(existing):
+        number = max((view.number for view in existing.attempts), default=-1) + 1
+        if time.monotonic() > deadline:  # whoever made that attempt died before its first record
+            number = max(existing.layout.attempt_numbers(), default=-1) + 1
+        try:
+            return _resume(existing, make_writer, number)
+        except FileExistsError:
+            time.sleep(0.02)
+            existing.refresh()
+    return _join(existing, make_writer)
+
+
+def _resume(existing: StoredRun, make_writer: Callable[..., RunWriter], number: int) -> Run:
+    """Begin attempt ``number`` of a run that has stopped: it goes on after the last step."""
     state = existing.folded
     first_step = 0 if state.last_step is None else state.last_step + 1
     writer = make_writer(
         existing.layout,
         _process(existing.info, from_step=first_step),
         resume=state.to_resume_body(),
+        begin=number,
     )
     return Run(
         existing.info, writer, first_step=first_step, runtime=state.runtime, earlier=existing
@@ -140,13 +185,11 @@ def _is_beside(existing: StoredRun) -> bool:
 def _join(existing: StoredRun, make_writer: Callable[..., RunWriter]) -> Run:
     """Write beside the processes that write this attempt, as the workers of one job do."""
     state = existing.folded
+    number = existing.attempts[-1].number
+    starts = (view.state.from_step for view in existing.attempts if view.number == number)
     # Its rows replace none: it has no `from_step` of its own, and it starts where the attempt did.
-    writer = make_writer(
-        existing.layout,
-        _process(existing.info, from_step=None),
-        attempt=existing.attempts[-1].number,
-    )
-    first_step = existing.attempts[-1].state.from_step or 0
+    first_step = next((start for start in starts if start is not None), 0)
+    writer = make_writer(existing.layout, _process(existing.info, from_step=None), attempt=number)
     return Run(existing.info, writer, first_step=first_step, runtime=state.runtime)
 
 

@@ -12,13 +12,16 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from wandbkeras.errors import UnsupportedValueError, UsageError, WandbkerasError
 from wandbkeras.recording.artifact import Artifact, artifact_of, checked_aliases
 from wandbkeras.recording.exits import exit_code_of
+from wandbkeras.recording.files import RunFiles
 from wandbkeras.recording.mappings import Config, Summary
+from wandbkeras.recording.saving import checked_policy, matching_files
 from wandbkeras.recording.values import RESERVED, plain_row
 from wandbkeras.store.metrics import AGGREGATES, MetricDefinition
 from wandbkeras.store.schema import ArtifactVersion, RunInfo
@@ -47,9 +50,11 @@ class Run:
         self._info = info
         self._earlier = earlier
         self._writer = writer
+        self._files = None if writer is None else RunFiles(writer, earlier)
         self._step = first_step
         self._finished = False
         self._warned_steps = False
+        self._lost_step: int | None = None
         self._memory: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
         # Durations come from the monotonic clock: the wall clock may be set while training.
         self._monotonic_start = time.monotonic() - runtime
@@ -120,6 +125,8 @@ class Run:
 
         Raises:
             UnsupportedValueError: a value can't be recorded; nothing of the row is.
+            DiskFullError: the disk takes no more, with ``init(on_full="raise")``; nothing of the
+                row is recorded, and it can be logged again. Else such a row is counted.
         """
         if type(data) is not dict and not isinstance(data, Mapping):
             raise UnsupportedValueError(f"log: received {type(data).__name__}; expected a dict")
@@ -200,34 +207,74 @@ class Run:
         """Record a version of an artifact: its files are copied into the run and hashed.
 
         Args:
-            artifact_or_path: an :class:`wandbkeras.Artifact`, a file or a directory.
+            artifact_or_path: an :class:`wandbkeras.Artifact`, a file, a directory, or a URI.
             name: for a path: the artifact's name; default ``run-<id>-<file name>``.
             type: for a path: the artifact's type; default ``unspecified``.
             aliases: names of this version beside ``latest``.
         """
         artifact = artifact_of(artifact_or_path, name, type, self.id)
         names = checked_aliases(aliases)
-        if self._writer is not None:
+        if self._files is not None:
             self._check_open()
-            files = {path: self._writer.add_file(file) for path, file in artifact.files.items()}
-            self._writer.artifact(
-                ArtifactVersion(
-                    name=artifact.name,
-                    type=artifact.type,
-                    aliases=names,
-                    description=artifact.description,
-                    metadata=artifact.metadata,
-                    files=files,
-                )
-            )
+            self._files.log(artifact, names)
         return artifact
+
+    def log_model(
+        self,
+        path: str | os.PathLike[str],
+        name: str | None = None,
+        aliases: Iterable[str] | None = None,
+    ) -> None:
+        """Record a version of an artifact of type ``model``: see :meth:`log_artifact`."""
+        self.log_artifact(path, name, "model", aliases)
+
+    def save(
+        self,
+        glob_str: str | os.PathLike[str],
+        base_path: str | os.PathLike[str] | None = None,
+        policy: str = "live",
+        glob: bool = True,
+    ) -> list[str]:
+        """Keep files with the run, outside of any artifact; return the names that they have there.
+
+        Args:
+            glob_str: a path or a pattern, expanded now.
+            base_path: the names are the paths below it; default: the working directory, for an
+                absolute path the directory above its last.
+            policy: ``now``: as they are now. ``end``: as they are when the run ends. ``live``: now,
+                and at the end if they have changed. The latest of a name is kept.
+            glob: False takes ``glob_str`` for a path, not for a pattern.
+        """
+        policy = checked_policy(policy)
+        files = matching_files(glob_str, base_path, expand=glob)
+        if self._files is not None:
+            self._check_open()
+            self._files.save(files, policy)
+        return list(files)
+
+    def artifact_versions(self, name: str) -> dict[str, ArtifactVersion]:
+        """Return the versions of an artifact that this run has logged and kept, oldest first.
+
+        The keys are what :meth:`drop_versions` takes.
+        """
+        return {} if self._files is None else self._files.versions(name)
+
+    def drop_versions(self, keys: Iterable[str]) -> None:
+        """Say that versions of artifacts are no longer kept, and remove what only they needed."""
+        if self._files is not None:
+            self._check_open()
+            self._files.drop(keys)
 
     def finish(self, exit_code: int | None = None) -> None:
         """End the run with ``exit_code`` (0 if none is given); calling it again does nothing."""
         if self._finished:
             return
         self._finished = True
-        if self._writer is not None:
+        if self._writer is None or self._files is None:
+            return
+        try:
+            self._files.finish()
+        finally:
             runtime = time.monotonic() - self._monotonic_start
             self._writer.close(int(exit_code or 0), runtime)
 
@@ -235,6 +282,29 @@ class Run:
         """Return when everything logged so far survives a power cut (else within a second)."""
         if self._writer is not None:
             self._writer.sync()
+
+    def confirm(self) -> None:
+        """Return when all that the run begins with survives a power cut; OSError if it doesn't."""
+        if self._writer is not None:
+            self._writer.confirm()
+
+    def withdraw(self) -> None:
+        """Undo ``init``: nothing was logged, and nothing is left of this attempt."""
+        self._finished = True
+        if self._writer is not None:
+            self._writer.withdraw()
+
+    def check_free(self, size: int) -> None:
+        """Return if a file of ``size`` bytes has room in the run's directory; else OSError."""
+        if self._writer is not None:
+            self._writer.check_free(size)
+
+    def counting(self, what: str) -> AbstractContextManager[None]:
+        """Count ``what`` as not recorded if the disk, within the context, takes no more.
+
+        With ``on_full="raise"`` that raises a DiskFullError instead.
+        """
+        return nullcontext() if self._writer is None else self._writer.counting(what)
 
     def record_failure(self, where: str, reason: str) -> None:
         """Count in the run that a part of the recorder failed."""
@@ -279,7 +349,7 @@ class Run:
 
     def detach(self) -> None:
         """Record nothing more in this process, a forked one: the run is its parent's."""
-        self._writer = None
+        self._writer = self._files = None
 
     def __enter__(self) -> Run:
         return self
@@ -322,7 +392,8 @@ class Run:
         if step >= self._step:
             self._step = step
             return True
-        if lost and self._writer is not None:
+        if lost and self._writer is not None and step != self._lost_step:
+            self._lost_step = step  # the pieces of one row count once
             self._writer.event("dropped", {"rows": 1, "events": 0, "reason": "the step goes back"})
         if not self._warned_steps:
             self._warned_steps = True

@@ -11,9 +11,9 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from wandbkeras.errors import WandbkerasError
+from wandbkeras.errors import DiskFullError, WandbkerasError
 from wandbkeras.recording.exits import ExitCode
-from wandbkeras.recording.opening import open_run
+from wandbkeras.recording.opening import open_run, unwritable
 from wandbkeras.recording.recorder import Run
 from wandbkeras.recording.settings import resolve
 from wandbkeras.recording.values import plain_config
@@ -35,6 +35,8 @@ def init(
     config: Mapping[str, Any] | Any | None = None,
     resume: str | bool | None = None,
     mode: str | None = None,
+    on_full: str | None = None,
+    max_bytes: int | str | None = None,
 ) -> Run:
     """Start a run and make it the active one; no network, account or key is needed.
 
@@ -48,6 +50,11 @@ def init(
         resume: ``allow``, ``must``, ``never`` or ``auto``: whether a run of this id that is in the
             store already goes on. It is never overwritten.
         mode: ``offline`` (default: record into the store) or ``disabled`` (record nothing).
+        on_full: what happens when the disk is full: ``drop`` (default: training goes on, what is
+            not recorded is counted) or ``raise`` (:class:`wandbkeras.errors.DiskFullError`); else
+            from ``WANDBKERAS_ON_FULL``.
+        max_bytes: the most that the run may take on disk, a number or text like ``"500MB"``; what
+            is more is treated as if the disk were full. Else from ``WANDBKERAS_MAX_BYTES``.
 
     Raises:
         UsageError: an argument is wrong, or W&B would refuse it.
@@ -78,12 +85,18 @@ def init(
         notes=notes,
         resume=resume,
         mode=mode,
+        on_full=on_full,
+        max_bytes=max_bytes,
     )
     plain = plain_config(config or {})
     _watch_exit()
     run = Run(settings.info, None) if settings.mode == "disabled" else open_run(settings)
-    run.config.update(plain, allow_val_change=True)
-    run.sync()  # who the run is survives even a power cut before the first batch
+    try:
+        run.config.update(plain, allow_val_change=True)
+        run.confirm()  # who the run is survives even a power cut before the first batch
+    except (OSError, DiskFullError) as error:
+        run.withdraw()
+        raise unwritable(settings, error) from error
     _active = run
     return run
 
@@ -123,6 +136,16 @@ def define_metric(name: str, *arguments: Any, **keywords: Any) -> None:
 def log_artifact(*arguments: Any, **keywords: Any) -> Any:
     """Call :meth:`Run.log_artifact` of the active run."""
     return require_run("log_artifact()").log_artifact(*arguments, **keywords)
+
+
+def log_model(*arguments: Any, **keywords: Any) -> None:
+    """Call :meth:`Run.log_model` of the active run."""
+    require_run("log_model()").log_model(*arguments, **keywords)
+
+
+def save(*arguments: Any, **keywords: Any) -> list[str]:
+    """Call :meth:`Run.save` of the active run."""
+    return require_run("save()").save(*arguments, **keywords)
 
 
 def _finish_at_exit() -> None:

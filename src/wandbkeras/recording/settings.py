@@ -7,12 +7,16 @@ import platform
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from wandbkeras.errors import UsageError
 from wandbkeras.recording.values import checked_names, checked_text
+from wandbkeras.store.appender import OnFull
 from wandbkeras.store.layout import check_run_id, new_run_id
+from wandbkeras.store.names import check_entity, check_project, check_tag, check_title
+from wandbkeras.store.room import MIN_CAP_BYTES
 from wandbkeras.store.schema import RunInfo
 
 Mode = Literal["offline", "live", "disabled"]
@@ -20,11 +24,13 @@ Resume = Literal["allow", "must", "never", "auto"]
 
 MODES = ("offline", "live", "disabled")
 RESUMES = ("allow", "must", "never", "auto")
-# W&B's rules for names; refused here so that a run which can't be synced is never recorded.
-_PROJECT_FORBIDDEN = set("/\\#?%:")
-_MAX_NAME = 128
-_MAX_TAG = 64
-_ENTITY = re.compile(r"[A-Za-z0-9_-]+")
+ON_FULL = ("drop", "raise")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|[kKMGT]B|[KMGT]iB)?")
+_UNITS = {
+    unit + ending: base ** (power + 1)
+    for ending, base in (("B", 1000), ("iB", 1024))
+    for power, unit in enumerate("KMGT")
+} | {"B": 1, "kB": 1000}
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,8 @@ class Settings:
     directory: Path
     resume: Resume | None
     mode: Mode
+    on_full: OnFull = "drop"
+    max_bytes: int | None = None
 
 
 def resolve(
@@ -52,6 +60,8 @@ def resolve(
     notes: str | None,
     resume: str | bool | None,
     mode: str | None,
+    on_full: str | None = None,
+    max_bytes: int | str | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Settings:
     """Return the settings; UsageError names an argument that W&B or the store would refuse."""
@@ -64,13 +74,13 @@ def resolve(
     info = RunInfo(
         id=check_run_id(id) if id else new_run_id(),
         created=created,
-        project=None if project is None else check_project(project),
+        project=None if project is None else checked_text(check_project(project), "project"),
         entity=None if entity is None else check_entity(entity),
         name=_text("name", name or env.get("WANDB_NAME")),
         group=_text("group", group or env.get("WANDB_RUN_GROUP")),
         job_type=_text("job_type", job_type or env.get("WANDB_JOB_TYPE")),
         tags=_check_tags(checked_names(tags, "tags")),
-        notes=_text("notes", notes or env.get("WANDB_NOTES"), limit=None),
+        notes=_text("notes", notes or env.get("WANDB_NOTES")),
         host=platform.node() or None,
     )
     return Settings(
@@ -79,44 +89,50 @@ def resolve(
         directory=Path(directory or env.get("WANDB_DIR") or "runs"),
         resume=_check_resume(env.get("WANDB_RESUME") or None if resume is None else resume),
         mode=_check_mode(mode or _environment_mode(env)),
+        on_full=_check_on_full(on_full or env.get("WANDBKERAS_ON_FULL") or "drop"),
+        max_bytes=parse_max_bytes(
+            max_bytes if max_bytes is not None else env.get("WANDBKERAS_MAX_BYTES") or None
+        ),
     )
 
 
-def check_project(project: str) -> str:
-    """Return ``project``; UsageError if W&B refuses the name.
+def parse_max_bytes(value: int | str | None) -> int | None:
+    """Return a number of bytes, given as an int or as text; None is no limit.
 
-    >>> check_project("digits")
-    'digits'
+    >>> parse_max_bytes("500MB"), parse_max_bytes("1.5 GiB"), parse_max_bytes(100_000)
+    (500000000, 1610612736, 100000)
     """
-    found = sorted(_PROJECT_FORBIDDEN & set(str(project)))
-    if not isinstance(project, str) or not project.strip() or len(project) > _MAX_NAME or found:
+    if value is None:
+        return None
+    size = _size(value)
+    if size is None:
         raise UsageError(
-            f"project {project!r}: W&B takes 1 to {_MAX_NAME} characters, none of / \\ # ? % :"
+            f"max_bytes: received {value!r}; expected a number of bytes, or text with a unit "
+            "(kB, MB, GB, TB, KiB, MiB, GiB, TiB) like '500MB' or '2GiB'"
         )
-    return checked_text(project, "project")
+    if size < MIN_CAP_BYTES:
+        raise UsageError(f"max_bytes: received {value!r}; a run needs {MIN_CAP_BYTES} at least")
+    return size
 
 
-def check_entity(entity: str) -> str:
-    if not isinstance(entity, str) or not _ENTITY.fullmatch(entity):
-        raise UsageError(f"entity {entity!r}: expected a W&B user or team (letters, digits, -, _)")
-    return entity
+def _size(value: Any) -> int | None:
+    if isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
+        return int(Fraction(match[1]) * _UNITS[match[2] or "B"])
+    return value if type(value) is int else None
 
 
-def _text(argument: str, value: str | None, limit: int | None = _MAX_NAME) -> str | None:
+def _text(argument: str, value: str | None) -> str | None:
     if value is None or value == "":
         return None
     if not isinstance(value, str):
         raise UsageError(f"{argument}: received {type(value).__name__}; expected a string")
-    if limit is not None and len(value) > limit:
-        raise UsageError(f"{argument}: received {len(value)} characters; W&B takes {limit} at most")
+    if argument != "notes":
+        check_title(argument, value)
     return checked_text(value, argument)
 
 
 def _check_tags(tags: tuple[str, ...]) -> tuple[str, ...]:
-    for tag in tags:
-        if not 1 <= len(tag) <= _MAX_TAG:
-            raise UsageError(f"tag {tag!r}: W&B takes 1 to {_MAX_TAG} characters")
-    return tuple(dict.fromkeys(tags))
+    return tuple(dict.fromkeys(map(check_tag, tags)))
 
 
 def _check_resume(resume: str | bool | None) -> Resume | None:
@@ -127,6 +143,12 @@ def _check_resume(resume: str | bool | None) -> Resume | None:
     if resume not in RESUMES:
         raise UsageError(f"resume {resume!r}: expected one of {', '.join(RESUMES)}, True or None")
     return resume  # type: ignore[return-value]
+
+
+def _check_on_full(on_full: str) -> OnFull:
+    if on_full not in ON_FULL:
+        raise UsageError(f"on_full: received {on_full!r}; expected one of {', '.join(ON_FULL)}")
+    return on_full  # type: ignore[return-value]
 
 
 def _check_mode(mode: str) -> Mode:

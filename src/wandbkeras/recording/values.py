@@ -134,6 +134,10 @@ def _unwrapped(value: Any) -> Any:
         return value.isoformat()
     if hasattr(value, "detach"):  # a torch tensor, perhaps on a GPU, perhaps with a gradient
         value = value.detach().cpu()
+        # NumPy has no bfloat16 of its own; float32 holds every one.
+        value = (
+            value.float() if value.is_floating_point() and value.itemsize < 4 else value
+        ).numpy()
     elif hasattr(value, "__array__") and hasattr(value, "numpy"):  # TensorFlow, Keras variables
         value = value.numpy()
     if getattr(value, "size", None) == 1 or getattr(value, "shape", None) == ():

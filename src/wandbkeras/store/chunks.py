@@ -55,14 +55,14 @@ def chunks_of(metadata: pq.FileMetaData) -> Iterator[Chunk]:
             yield Chunk(group, index, offset, column.total_compressed_size)
 
 
-def checksums(path: Path, metadata: pq.FileMetaData) -> tuple[str, str]:
+def checksums(path: Path) -> tuple[str, str]:
     """Return the SHA-256 of the footer, and the CRC-32 of every chunk, eight digits each.
 
     The file is read back, because only its footer says where one chunk ends and the next begins.
     """
     with path.open("rb") as file:
         texts = []
-        for chunk in chunks_of(metadata):
+        for chunk in chunks_of(pq.read_metadata(path)):
             file.seek(chunk.offset)
             texts.append(f"{zlib.crc32(file.read(chunk.size)):08x}")
         file.seek(-_TAIL, os.SEEK_END)
@@ -80,8 +80,9 @@ def inspect(data: bytes, *, size: int, footer: str, checksums: str) -> Inspectio
     if len(data) > size:
         outside.append((size, len(data) - size, "bytes behind the end of what was written"))
         data = data[:size]
-    start = len(data) - _TAIL - _footer_length(data[-_TAIL:])
-    if start < 0 or hashlib.sha256(data[start:]).hexdigest() != footer:
+    start = max(len(data) - _TAIL - _footer_length(data[-_TAIL:]), 0)
+    if hashlib.sha256(data[start:]).hexdigest() != footer:
+        outside.append((start, len(data) - start, "the footer"))
         return Inspection(None, outside=tuple(outside))
     metadata = pq.read_metadata(pa.BufferReader(data))
     if not data.startswith(_MAGIC):

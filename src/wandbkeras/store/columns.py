@@ -172,16 +172,17 @@ def read_events(table: pa.Table) -> Iterator[Event]:
         yield Event(record["type"], record["_timestamp"], json.loads(record["body"]))
 
 
-def unified_schema(tables: Sequence[pa.Table]) -> pa.Schema:
+def unified_schema(tables: Iterable[pa.Table]) -> pa.Schema:
     """Return the schema that holds every value of the history tables exactly."""
     spans: dict[str, _Span] = {}
+    has_nulls = False
     for table in tables:
+        has_nulls |= NULLS in table.column_names
         for field in table.schema:
             if field.name not in INDEX and field.name != NULLS:
                 span = _span_of_column(field, table[field.name])
                 spans[field.name] = spans.get(field.name, _Span("null")).joined(span)
     index = [pa.field(name, kind, nullable=False) for name, kind in INDEX.items()]
-    has_nulls = any(NULLS in table.column_names for table in tables)
     nulls = [pa.field(NULLS, pa.list_(pa.string()))] if has_nulls else []
     return pa.schema([*index, *nulls, *(_field(name, s.kind) for name, s in spans.items())])
 

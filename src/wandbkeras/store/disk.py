@@ -8,10 +8,14 @@ What this does not promise: a file system that acknowledges a sync and loses it 
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
+
+# Of linux/fs.h; no other system has it, where it is no request that a file answers to.
+_FICLONE = 0x40049409
 
 
 class Disk:
@@ -56,6 +60,59 @@ class Disk:
 
     def remove(self, path: Path) -> None:
         path.unlink()
+
+    def link(self, source: Path, target: Path) -> None:
+        """Give the file ``source`` a second name; FileExistsError if ``target`` is there."""
+        os.link(source, target)
+
+    def adopt(self, source: Path, target: Path) -> None:
+        """Rename a file that was not written here: from now on it is one of the run's."""
+        source.replace(target)
+
+    def clone(self, source: int, fd: int) -> None:
+        """Let the empty file ``fd`` share the bytes of ``source`` until one of them is written.
+
+        Both are descriptors. OSError where the file system has no such copies.
+        """
+        flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+        # Linux clones into no file that is open for appending.
+        fcntl.fcntl(fd, fcntl.F_SETFL, flags & ~os.O_APPEND)
+        try:
+            fcntl.ioctl(fd, _FICLONE, source)
+        finally:
+            fcntl.fcntl(fd, fcntl.F_SETFL, flags)
+
+    def protect(self, fd: int) -> None:
+        """Take everybody's right to write from the file, where the file system knows such."""
+        with suppress(OSError):
+            os.fchmod(fd, os.fstat(fd).st_mode & 0o444)
+
+    def free(self, directory: Path) -> int:
+        """Return how many bytes the directory's file system still takes; quotas may be tighter."""
+        system = os.statvfs(directory)
+        return system.f_bavail * system.f_frsize
+
+    def hold(self, directory: Path, size: int) -> int:
+        """Take ``size`` bytes of room under no name, until :meth:`release` or the process's end."""
+        path = directory / f".{secrets.token_hex(8)}.tmp"
+        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        try:
+            path.unlink()
+            # Not zeros: a file system that compresses would hold no room for them.
+            left = memoryview(os.urandom(size))
+            while left:
+                left = left[os.write(fd, left) :]
+        except OSError:
+            os.close(fd)
+            raise
+        return fd
+
+    def release(self, fd: int) -> None:
+        """Give back what :meth:`hold` took, though a forked process may have it open too."""
+        try:
+            os.ftruncate(fd, 0)
+        finally:
+            os.close(fd)
 
 
 def write_all(disk: Disk, fd: int, data: bytes) -> None:

@@ -16,7 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from wandbkeras.errors import DamagedError
+from wandbkeras.store.checks import parse_json
 from wandbkeras.store.disk import Disk, write_file
+from wandbkeras.store.layout import read_file
+
+# A larger one is not read; documented in docs/format.md, "Limits".
+MAX_BYTES = 64 << 20
 
 _END = b"\n}\n"
 _TAIL = re.compile(rb',\n  "checksum": "crc32:([0-9a-f]{8})"\n\}\n\Z')
@@ -43,16 +48,19 @@ def decode(data: bytes, path: Path) -> dict[str, Any]:
     if zlib.crc32(data[: tail.start()] + _END) != int(tail[1], 16):
         raise DamagedError(f"{path}: the checksum does not match: bytes were changed after writing")
     try:
-        members: dict[str, Any] = json.loads(data)
+        members: dict[str, Any] = parse_json(data)
         del members["checksum"]
-    except (ValueError, RecursionError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise DamagedError(f"{path}: not a JSON document ({error})") from error
     return members
 
 
-def read(path: Path) -> dict[str, Any]:
-    """Return the members of the document at ``path``."""
-    return decode(path.read_bytes(), path)
+def read(path: Path, root: Path | None = None) -> dict[str, Any]:
+    """Return the members of the document at ``path`` in the run at ``root``.
+
+    Without ``root``, its own directory is taken for one that links may lead to.
+    """
+    return decode(read_file(path, MAX_BYTES, root), path)
 
 
 def write(disk: Disk, path: Path, members: Mapping[str, Any]) -> None:

@@ -10,23 +10,34 @@ The bytes are specified in ``docs/format.md``, section "Journal".
 from __future__ import annotations
 
 import struct
+import threading
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from wandbkeras.errors import NewerFormatError, UnsupportedValueError
+from wandbkeras.errors import DamagedError, UnsupportedValueError
 from wandbkeras.store.disk import Disk, write_all
+from wandbkeras.store.layout import read_file
+from wandbkeras.store.schema import FORMAT_VERSION, check_version
 
 MAGIC = b"\x89wbk\r\n\x1a\n"
 JOURNAL_FORMAT = "wandbkeras-journal"
-FORMAT_VERSION = 1
-# Nothing we write comes near; a length beyond it is damage, not a record.
-MAX_FRAME_BYTES = 1 << 30
+# Nothing we write comes near; a length beyond it is damage, not a record. Documented, as the rest,
+# in docs/format.md, "Limits".
+MAX_FRAME_BYTES = 1 << 26
+MAX_SEGMENT_BYTES = 1 << 30
+MAX_DAMAGE = 1_000
+# Looking for the next sound frame, byte by byte, may cost a checksum of megabytes at each; a byte
+# without one costs as much as some that are checked.
+_SEARCH_BYTES = 1 << 32
+_STEP_BYTES = 64
 
+# No file system leaves holes of other sizes after a power cut; most have larger blocks.
+_BLOCK = 4096
 _HEAD = struct.Struct("<II")
 _LENGTH = struct.Struct("<I")
 _encode = msgspec.msgpack.Encoder().encode
@@ -55,12 +66,16 @@ def encode_frame(record: Any) -> bytes:
 
 @dataclass(frozen=True)
 class Damage:
-    """Bytes of a file that are not what was written."""
+    """Bytes of a file that are not what was written.
+
+    ``rows`` are the rows (of the stream) that are lost with them, None if that can't be told.
+    """
 
     path: Path
     offset: int
     size: int
     reason: str
+    rows: int | None = None
 
     def __str__(self) -> str:
         return f"{self.path}: {self.size} bytes at offset {self.offset}: {self.reason}"
@@ -71,7 +86,8 @@ class Journal:
     """What reading one journal segment found.
 
     ``records`` are the decoded payloads after the header; ``torn`` counts the bytes of a last
-    frame that was being written when the process ended; ``damage`` is anything else.
+    frame that was being written when the process ended or the power went; ``damage`` is anything
+    else.
     """
 
     path: Path
@@ -90,6 +106,7 @@ class JournalWriter:
         self.synced = 0
         self._disk = disk
         self._fd = disk.create(path)
+        self._syncing = threading.Lock()
         self._overhang = False
         identity = {"format": JOURNAL_FORMAT, "version": FORMAT_VERSION}
         first = MAGIC + encode_frame({**identity, **header})
@@ -117,14 +134,17 @@ class JournalWriter:
         self.size += len(frame)
 
     def sync(self) -> None:
-        """Return when everything appended so far survives a power cut."""
-        size = self.size
-        if size != self.synced:
-            self._disk.sync(self._fd)
-            self.synced = size
+        """Return when everything appended so far survives a power cut; closed, it did before."""
+        with self._syncing:
+            size = self.size
+            if size != self.synced:
+                self._disk.sync(self._fd)
+                self.synced = size
 
     def close(self) -> None:
-        self._disk.close(self._fd)
+        with self._syncing:
+            self._disk.close(self._fd)
+            self.synced = self.size
 
     def _cut(self) -> None:
         """Cut off what a failed write left; some file systems refuse that too while full."""
@@ -132,9 +152,10 @@ class JournalWriter:
         self._overhang = False
 
 
-def read_journal(path: Path) -> Journal:
-    """Read a segment, damage and all; NewerFormatError if this package can't read it."""
-    data = path.read_bytes()
+def read_journal(path: Path, root: Path | None = None) -> Journal:
+    """Read a segment of the run at ``root``, damage and all; NewerFormatError if it is of a later
+    version, DamagedError if it is none at all."""
+    data = read_file(path, MAX_SEGMENT_BYTES, root)
     if MAGIC.startswith(data):  # killed while the file was being made
         return Journal(path, header={}, torn=len(data))
     journal = Journal(path, header={})
@@ -143,6 +164,8 @@ def read_journal(path: Path) -> Journal:
         journal.damage.append(Damage(path, 0, len(MAGIC), reason))
     frames = _Frames(path, data)
     for payload in frames:
+        if len(journal.damage) + len(frames.damage) > MAX_DAMAGE:
+            raise DamagedError(f"{path}: more than {MAX_DAMAGE} damaged places: not a journal")
         if isinstance(payload, dict) and not journal.header:
             journal.header = payload
             _check_header(path, payload)
@@ -157,16 +180,30 @@ def read_journal(path: Path) -> Journal:
         journal.torn = 0 if journal.damage else len(data)
         if journal.damage:
             journal.damage = [Damage(path, 0, len(data), "not a journal: no sound frame in it")]
+    elif journal.damage:
+        journal.damage = list(_between_steps(journal, data))
     return journal
 
 
+def _between_steps(journal: Journal, data: bytes) -> Iterator[Damage]:
+    """Yield the damage, saying after which step of the history it is, and before which."""
+    frames = _Frames(journal.path, data)
+    # The second element of an event is a string, that of a row its step.
+    rows = [
+        (frames.offset, payload[1])
+        for payload in frames
+        if isinstance(payload, list) and len(payload) > 1 and isinstance(payload[1], int)
+    ]
+    for damage in journal.damage:
+        before = next((step for end, step in reversed(rows) if end <= damage.offset), None)
+        after = next((step for end, step in rows if end > damage.offset + damage.size), None)
+        places = (("after step", before), ("before step", after))
+        texts = [damage.reason, *(f"{word} {step}" for word, step in places if step is not None)]
+        yield replace(damage, reason=", ".join(texts))
+
+
 def _check_header(path: Path, header: Mapping[str, Any]) -> None:
-    version = header.get("version")
-    if header.get("format") != JOURNAL_FORMAT or version != FORMAT_VERSION:
-        raise NewerFormatError(
-            f"{path}: format {header.get('format')!r} version {version!r}, this wandbkeras reads "
-            f"{JOURNAL_FORMAT!r} version {FORMAT_VERSION}: use a newer wandbkeras"
-        )
+    check_version(path, header, JOURNAL_FORMAT)
 
 
 class _Frames:
@@ -178,6 +215,7 @@ class _Frames:
         self.offset = len(MAGIC)
         self.damage: list[Damage] = []
         self.torn = 0
+        self._work = _SEARCH_BYTES
 
     def __iter__(self) -> Iterator[Any]:
         while self.offset < len(self.data):
@@ -189,7 +227,7 @@ class _Frames:
             self.offset += _HEAD.size + len(payload)
             try:
                 yield _decode(payload)
-            except (msgspec.DecodeError, RecursionError) as error:
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 start = self.offset - len(payload)
                 self.damage.append(Damage(self.path, start, len(payload), f"not msgpack: {error}"))
 
@@ -201,6 +239,7 @@ class _Frames:
         length, checksum = _HEAD.unpack_from(self.data, offset)
         if not 0 < length <= min(MAX_FRAME_BYTES, len(self.data) - start):
             return None
+        self._work -= length
         payload = memoryview(self.data)[start : start + length]
         head = self.data[offset : offset + _LENGTH.size]
         return payload if zlib.crc32(payload, zlib.crc32(head)) == checksum else None
@@ -209,12 +248,35 @@ class _Frames:
         """Move to the next sound frame and note the damage before it; False if there is none."""
         start = self.offset
         for offset in range(start + 1, len(self.data)):
+            self._work -= _STEP_BYTES
+            if self._work < 0:
+                break
             if self._frame_at(offset) is not None:
                 reason = "no sound frame (checksum or length does not match)"
                 self.damage.append(Damage(self.path, start, offset - start, reason))
                 self.offset = offset
                 return True
-        # Nothing sound follows: the last write did not finish, or the file was cut.
-        self.torn = len(self.data) - start
         self.offset = len(self.data)
+        if self._is_torn(start):
+            self.torn = len(self.data) - start
+        else:
+            reason = "no sound frame up to the end, and not the beginning of one either"
+            self.damage.append(Damage(self.path, start, len(self.data) - start, reason))
         return False
+
+    def _is_torn(self, start: int) -> bool:
+        """Whether the end from ``start`` is what a killed process or a power cut leaves.
+
+        That is a frame cut short, or blocks of zeros where the disk did not get the bytes.
+        """
+        rest = self.data[start:]
+        whole_block = -start % _BLOCK
+        if not rest.strip(b"\0") or (whole_block < len(rest) and not any(rest[whole_block:])):
+            return True
+        if len(rest) <= _HEAD.size:
+            return True
+        length, checksum = _HEAD.unpack_from(rest)
+        payload = rest[_HEAD.size :]
+        # With a damaged length, a frame that is all there looks like one cut short.
+        head = _LENGTH.pack(len(payload))
+        return bool(length > len(payload) and zlib.crc32(payload, zlib.crc32(head)) != checksum)

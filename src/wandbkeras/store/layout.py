@@ -1,16 +1,22 @@
-"""Where things lie in a run directory, and which names are allowed.
+"""Where things lie in a run directory, which names are allowed, and what of it may be opened.
 
-A run directory may come from a stranger: every path that is made from a name passes here, and
-none leaves the directory.
+A run directory may come from a stranger: every path that is made from a name passes here, and so
+does every file that is opened for reading. None leaves the directory: no link is followed below it,
+nothing but plain files is opened, and nothing is read beyond a limit.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import BinaryIO
 
 from wandbkeras.errors import DamagedError, UsageError
 
@@ -18,10 +24,22 @@ RUN_ID_LENGTH = 8
 _ID_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 _RUN_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_PART_NAME = re.compile(r"[a-z_]{1,32}/\d{3,}-\d{3,}-\d{3,}\.parquet")
-_PART_FILE = re.compile(r"(\d{3,})-(\d{3,})-(\d{3,})\.(?:parquet|tmp)")
+# Of attempts, writers, segments and sealings; and of artifact versions.
+_N = r"([0-9]{3}|[1-9][0-9]{3,4})"
+_NNNN = r"([0-9]{4}|[1-9][0-9]{4})"
+_ATTEMPT = re.compile(_N)
+_MANIFEST = re.compile(rf"manifest-{_N}\.json")
+_SEGMENT = re.compile(rf"journal-{_N}-{_N}\.wbk")
+_PART_NAME = re.compile(rf"[a-z_]{{1,32}}/{_N}-{_N}-{_N}\.parquet")
+_PART_FILE = re.compile(rf"{_N}-{_N}-{_N}\.(?:parquet|tmp)")
+_FILE = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}/){0,3}[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+_ARTIFACT_FILE = re.compile(rf"{_N}-{_N}-{_NNNN}\.json")
 
 STREAMS = ("history", "histograms", "events")
+_DIRECTORIES = {*STREAMS, "attempts", "artifacts", "blobs", "damaged", "sync"}
+# What a reader takes at most, documented in docs/format.md, "Limits".
+MAX_NUMBER = 99_999
+MAX_ENTRIES = 10_000
 
 
 def new_run_id() -> str:
@@ -93,54 +111,171 @@ class Layout:
         """The Parquet file of the writer's sealing of this number: no name is used twice."""
         return self.root / stream / f"{attempt:03d}-{writer:03d}-{number:03d}.parquet"
 
-    def damaged(self, file: Path) -> Path:
-        """Where a damaged file of this run is kept, once what was sound in it is sealed."""
-        return self.root / "damaged" / "-".join(file.relative_to(self.root).parts)
+    def damaged(self, file: Path, number: int = 0) -> Path:
+        """Where a damaged file of this run is kept, once what was sound in it is sealed.
+
+        ``number`` counts those that lay at the same place before.
+        """
+        name = "-".join(file.relative_to(self.root).parts)
+        return self.root / "damaged" / (f"{name}.{number}" if number else name)
 
     def artifact(self, attempt: int, writer: int, number: int) -> Path:
         return self.artifacts / f"{attempt:03d}-{writer:03d}-{number:04d}.json"
 
     def blob(self, sha256: str) -> Path:
         if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
-            raise DamagedError(f"{self.root}: {sha256!r} is not the SHA-256 of a blob")
+            raise DamagedError(f"{self.root}: {sha256!r:.80} is not the SHA-256 of a blob")
         return self.blobs / sha256[:2] / sha256
 
     def attempt_numbers(self) -> list[int]:
-        return _numbers(self.attempts, re.compile(r"(\d{3,})"))
+        return sorted(int(match[1]) for match in self._matches(self.attempts, _ATTEMPT))
 
     def writer_numbers(self, attempt: int) -> list[int]:
         directory = self.attempt(attempt)
-        manifests = _numbers(directory, re.compile(r"manifest-(\d{3,})\.json"))
-        journals = _numbers(directory, re.compile(r"journal-(\d{3,})-\d{3,}\.wbk"))
-        return sorted({*manifests, *journals})
+        found = (*self._matches(directory, _MANIFEST), *self._matches(directory, _SEGMENT))
+        return sorted({int(match[1]) for match in found})
 
     def segment_numbers(self, attempt: int, writer: int) -> list[int]:
-        return _numbers(self.attempt(attempt), re.compile(rf"journal-{writer:03d}-(\d{{3,}})\.wbk"))
+        found = self._matches(self.attempt(attempt), _SEGMENT)
+        return sorted(int(match[2]) for match in found if int(match[1]) == writer)
 
     def part_files(self, stream: str, attempt: int, writer: int) -> list[Path]:
         """Return a writer's files in the stream's directory: named, unnamed and unfinished ones."""
         directory = self.root / stream
-        if not directory.is_dir():
-            return []
-        prefix = (attempt, writer)
-        matches = {path: _PART_FILE.fullmatch(path.name) for path in directory.iterdir()}
-        return sorted(p for p, m in matches.items() if m and (int(m[1]), int(m[2])) == prefix)
+        found = self._matches(directory, _PART_FILE)
+        mine = (match for match in found if (int(match[1]), int(match[2])) == (attempt, writer))
+        return sorted(directory / match[0] for match in mine)
+
+    def sealed_writers(self, stream: str) -> set[tuple[int, int]]:
+        """Return attempt and number of the writers that have parts of the stream."""
+        found = self._matches(self.root / stream, _PART_FILE)
+        sealed = (match for match in found if match[0].endswith(".parquet"))
+        return {(int(match[1]), int(match[2])) for match in sealed}
+
+    def sealed_parts(self, attempt: int, writer: int) -> list[Path]:
+        """Return a writer's parts, named or not, those of a stream in the order of sealing."""
+        return [
+            path
+            for stream in STREAMS
+            for path in sorted(self.part_files(stream, attempt, writer), key=_sealing)
+            if path.suffix == ".parquet"
+        ]
 
     def listed_part(self, name: str) -> Path:
         """Return the path of a part that a manifest names; DamagedError if it is no part."""
         if not isinstance(name, str) or not _PART_NAME.fullmatch(name):
-            raise DamagedError(f"{self.root}: a manifest names {name!r}, which is no part of a run")
+            raise DamagedError(f"{self.root}: a manifest names {name!r:.80}, which is no part")
         return self.root / name
 
     def listed_artifact(self, name: str) -> Path:
         """Return the path of an artifact manifest that an event names."""
-        if not re.fullmatch(r"\d{3,}-\d{3,}-\d{4,}\.json", name):
-            raise DamagedError(f"{self.root}: an event names {name!r}, which is no artifact")
+        if not isinstance(name, str) or not _ARTIFACT_FILE.fullmatch(name):
+            raise DamagedError(f"{self.root}: an event names {name!r:.80}, which is no artifact")
         return self.artifacts / name
 
+    def listed_damage(self, name: str) -> Path:
+        """Return the path, within the run, of a file in which a manifest names damage."""
+        if not isinstance(name, str) or not _FILE.fullmatch(name):
+            raise DamagedError(
+                f"{self.root}: a manifest names {name!r:.80}, which is no file of it"
+            )
+        return Path(name)
 
-def _numbers(directory: Path, pattern: re.Pattern[str]) -> list[int]:
-    if not directory.is_dir():
+    def check_directories(self) -> None:
+        """Raise DamagedError if a directory of the run is none: what is written there would leave.
+
+        A run is checked before it is read or goes on, so that neither leads out of it.
+        """
+        for directory in (self.root, self.root / "blobs"):
+            for entry in _entries(directory, self.root):
+                if entry.name in (*_DIRECTORIES, "sha256") and not entry.is_dir(
+                    follow_symlinks=False
+                ):
+                    raise DamagedError(f"{directory / entry.name}: {_REFUSED}")
+
+    def size(self) -> int:
+        """Return the bytes of the run's plain files."""
+        return sum(_file_sizes(self.root, depth=4))
+
+    def _matches(self, directory: Path, pattern: re.Pattern[str]) -> list[re.Match[str]]:
+        """Return the matches of the names in a directory of the run, none if it isn't there."""
+        with suppress(FileNotFoundError):
+            names = (entry.name for entry in _entries(directory, self.root))
+            return [match for name in names if (match := pattern.fullmatch(name))]
         return []
-    matches = (pattern.fullmatch(entry.name) for entry in directory.iterdir())
-    return sorted(int(match[1]) for match in matches if match)
+
+
+def _sealing(part: Path) -> int:
+    return int(part.stem.rpartition("-")[2])
+
+
+_REFUSED = "a link, or no plain file or directory: a run's files lie in the run, nothing was opened"
+
+
+def open_file(path: Path, root: Path | None = None) -> BinaryIO:
+    """Open a file of the run at ``root`` (default: the file's directory) for reading.
+
+    DamagedError unless it is a plain file, in plain directories below ``root``: a link leads out of
+    the run, a pipe never ends. FileNotFoundError if it isn't there.
+    """
+    try:
+        with _directory(path.parent, root or path.parent) as directory:
+            return os.fdopen(_open(directory, path.name, path, stat.S_ISREG), "rb")
+    except OSError as error:
+        error.filename = str(path)
+        raise
+
+
+def read_file(path: Path, limit: int, root: Path | None = None) -> bytes:
+    """Return the bytes of a file as :func:`open_file` opens it; DamagedError beyond ``limit``."""
+    with open_file(path, root) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            raise DamagedError(f"{path}: {size} bytes, a file of this kind has {limit} at most")
+        return file.read(size)
+
+
+@contextmanager
+def _directory(path: Path, root: Path) -> Iterator[int]:
+    """Open the directory ``path`` at or below ``root``, following no link below ``root``."""
+    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for name in path.relative_to(root).parts:
+            outer, fd = fd, _open(fd, name, path, stat.S_ISDIR)
+            os.close(outer)
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _open(directory: int, name: str, path: Path, is_expected: Callable[[int], bool]) -> int:
+    """Open what ``is_expected`` by its mode; asked before, too: opening a device may do things."""
+    if not is_expected(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+        raise DamagedError(f"{path}: {_REFUSED}")
+    # Whoever swaps it in between gets an error, too, and no reader that waits for a pipe.
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    fd = os.open(name, flags, dir_fd=directory)
+    if not is_expected(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise DamagedError(f"{path}: {_REFUSED}")
+    return fd
+
+
+def _entries(directory: Path, root: Path) -> Iterator[os.DirEntry[str]]:
+    """Yield what a directory of the run holds, MAX_ENTRIES at most."""
+    with _directory(directory, root) as fd, os.scandir(fd) as entries:
+        for number, entry in enumerate(entries):
+            if number == MAX_ENTRIES:
+                raise DamagedError(f"{directory}: more than {MAX_ENTRIES} entries: not a run")
+            yield entry
+
+
+def _file_sizes(directory: Path, depth: int) -> Iterator[int]:
+    """Yield the sizes of plain files, ``depth`` directories down: nothing of a run lies deeper."""
+    with suppress(FileNotFoundError), os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                if depth:
+                    yield from _file_sizes(directory / entry.name, depth - 1)
+            elif entry.is_file(follow_symlinks=False):
+                yield entry.stat(follow_symlinks=False).st_size

@@ -10,9 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Annotated, Any, TypedDict
+
+from msgspec import Meta
+
+from wandbkeras.store.checks import convert
 
 AGGREGATES = ("min", "max", "mean", "first", "last")
+_Aggregation = Annotated[str, Meta(pattern="^(min|max|mean|first|last|none)$")]
+_Goal = Annotated[str, Meta(pattern="^(minimize|maximize)$")]
 
 
 @dataclass(frozen=True)
@@ -23,8 +29,8 @@ class MetricDefinition:
     step_metric: str | None = None
     step_sync: bool = False
     hidden: bool = False
-    summary: tuple[str, ...] = ()
-    goal: str | None = None
+    summary: tuple[_Aggregation, ...] = ()
+    goal: _Goal | None = None
 
     @property
     def is_glob(self) -> bool:
@@ -56,7 +62,8 @@ class MetricDefinition:
 
 
 def definition_from_body(body: Mapping[str, Any]) -> MetricDefinition:
-    return MetricDefinition(**{**body, "summary": tuple(body.get("summary", ()))})
+    """Return the definition that ``define_metric`` recorded; ValueError if it is none."""
+    return convert(body, MetricDefinition)
 
 
 @dataclass
@@ -65,8 +72,8 @@ class Aggregate:
 
     first: Any = None
     last: Any = None
-    min: float | int = math.inf
-    max: float | int = -math.inf
+    min: int | float = math.inf
+    max: int | float = -math.inf
     total: float = 0.0
     count: int = 0
 
@@ -182,9 +189,16 @@ class MetricTable:
 
     @classmethod
     def from_document(cls, members: Mapping[str, Any]) -> MetricTable:
-        table = cls()
-        for body in members["definitions"]:
-            table.define(definition_from_body(body), overwrite=True)
-        table._aggregates = {key: Aggregate(**v) for key, v in members["aggregates"].items()}
-        table._latest_step = dict(members["latest_step"])
+        """Return the table of :meth:`to_document`; ValueError if it is none."""
+        given, table = convert(members, _Table), cls()
+        for definition in given["definitions"]:
+            table.define(definition, overwrite=True)
+        table._aggregates = given["aggregates"]
+        table._latest_step = given["latest_step"]
         return table
+
+
+class _Table(TypedDict):
+    definitions: list[MetricDefinition]
+    aggregates: dict[str, Aggregate]
+    latest_step: dict[str, int | float]

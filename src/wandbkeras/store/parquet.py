@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,34 +51,39 @@ class Part:
         return self.name.partition("/")[0]
 
 
-def write_part(disk: Disk, target: Path, tables: Sequence[pa.Table]) -> Part:
-    """Write the tables of one stream as one file at ``target``, a row group each."""
+def write_part(disk: Disk, target: Path, tables: Iterable[pa.Table]) -> Part:
+    """Write the tables of one stream as one file at ``target``, a row group each.
+
+    ``tables`` is gone through twice, so that they need not be in memory together.
+    """
     stream = target.parent.name
-    schema = columns.unified_schema(tables) if stream == "history" else tables[0].schema
+    schema = columns.unified_schema(tables) if stream == "history" else next(iter(tables)).schema
     json_columns = [field.name for field in schema if columns.is_json(field)]
     schema = schema.with_metadata(
         {FORMAT_KEY: str(FORMAT_VERSION).encode(), JSON_KEY: json.dumps(json_columns).encode()}
     )
-    make_directories(disk, target.parent)
+    make_directories(disk, target.parent, within=target.parent.parent)
     temporary = target.with_suffix(".tmp")
     if temporary.exists():  # of a sealing that was interrupted
         disk.remove(temporary)
     fd = disk.create(temporary)
-    sink = _Sink(disk, fd)
-    metadata: list[pq.FileMetaData] = []
-    options = {**_options(schema), "metadata_collector": metadata}
+    sink, rows = _Sink(disk, fd), 0
     try:
-        with pq.ParquetWriter(sink, schema, **options) as parquet:
+        with pq.ParquetWriter(sink, schema, **_options(schema)) as parquet:
             for table in tables:
                 parquet.write_table(columns.conform(table, schema))
-        footer, chunks = checksums(temporary, metadata[0])
+                rows += len(table)
+        footer, chunks = checksums(temporary)
         disk.sync(fd)
+    except BaseException:
+        with suppress(OSError):  # what fills the disk must not stay for it
+            disk.remove(temporary)
+        raise
     finally:
         disk.close(fd)
     disk.replace(temporary, target)
     disk.sync_directory(target.parent)
-    name, rows = f"{stream}/{target.name}", sum(map(len, tables))
-    return Part(name, rows, sink.size, sink.sha256.hexdigest(), footer, chunks)
+    return Part(f"{stream}/{target.name}", rows, sink.size, sink.sha256.hexdigest(), footer, chunks)
 
 
 def read_part(layout: Layout, part: Part, names: Sequence[str] | None = None) -> pa.Table:
@@ -89,11 +95,18 @@ def read_part(layout: Layout, part: Part, names: Sequence[str] | None = None) ->
         raise  # a live run may have replaced it: the caller looks again
     except OSError as error:
         raise DamagedError(f"{path}: {error}") from error
+    # Parquet's own checksums cover neither the page headers nor the footer with the names.
+    if hashlib.sha256(data).hexdigest() != part.sha256:
+        raise DamagedError(f"{path}: the SHA-256 does not match: bytes were changed")
+    return decode_part(path, data, names)
+
+
+def decode_part(
+    path: Path, data: bytes, names: Sequence[str] | None, *, check_pages: bool = False
+) -> pa.Table:
+    """Return the table in a part's bytes (its columns ``names``); DamagedError if it is none."""
     try:
-        # Parquet's own checksums cover neither the page headers nor the footer with the names.
-        if hashlib.sha256(data).hexdigest() != part.sha256:
-            raise DamagedError(f"{path}: the SHA-256 does not match: bytes were changed")
-        with pq.ParquetFile(pa.BufferReader(data)) as file:
+        with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=check_pages) as file:
             known = None if names is None else [n for n in names if n in file.schema_arrow.names]
             return file.read(columns=known)
     except (OSError, pa.ArrowException) as error:

@@ -48,12 +48,15 @@ def _launch() -> str:
 
     That is the scheduler's or launcher's own id with its count of restarts, else the parent: a
     requeued job that starts while its predecessor still seems to live is no worker beside it.
+    Nor is one after the next boot or in a restarted container, where the parent may be as before.
     """
     for names in _LAUNCHERS:
         values = [os.environ.get(name, "") for name in names]
         if values[0]:
             return ":".join((names[0], *values))
-    return f"parent:{platform.node()}:{os.getppid()}:{_start_ticks(os.getppid())}"
+    parent = os.getppid()
+    place = (platform.node(), _boot_id(), _pid_namespace(), parent, _start_ticks(parent))
+    return ":".join(("parent", *map(str, place)))
 
 
 def _boot_id() -> str | None:

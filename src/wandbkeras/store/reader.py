@@ -9,10 +9,11 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import pyarrow as pa
 
@@ -20,13 +21,22 @@ from wandbkeras.errors import DamagedError, NotFoundError
 from wandbkeras.store import columns, merge
 from wandbkeras.store.layout import Layout
 from wandbkeras.store.metrics import MetricTable
-from wandbkeras.store.parquet import read_part
 from wandbkeras.store.process import is_alive
-from wandbkeras.store.schema import ArtifactVersion, Row, RunInfo, read_artifact, read_info
-from wandbkeras.store.seal import Manifest, Segment, read_manifest, read_segments
+from wandbkeras.store.salvage import Salvage
+from wandbkeras.store.schema import (
+    ArtifactFile,
+    ArtifactVersion,
+    Row,
+    RunInfo,
+    read_artifact,
+    run_file,
+)
+from wandbkeras.store.seal import Manifest, Segment, read_segments
+from wandbkeras.store.source import Source
 from wandbkeras.store.state import Event, RunState
 
 State = Literal["running", "finished", "failed", "crashed"]
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -43,36 +53,22 @@ class StoredRun:
     """One run of a store, as it was when it was opened.
 
     Opening reads ``run.json``, the manifests and what is not sealed yet; the sealed history is read
-    when it is asked for.
+    when it is asked for. What is damaged is left out, and ``damage`` says so; with ``strict`` it is
+    a DamagedError.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, *, strict: bool = False) -> None:
         self.path = Path(path)
         self.layout = Layout(self.path)
-        if not self.layout.info.is_file():
-            raise NotFoundError(
-                f"{self.path}: not a run (no run.json): expected a directory that wandbkeras.init "
-                "made"
-            )
-        self.info: RunInfo = read_info(self.layout.info)
+        self._source = Source(self.layout) if strict else Salvage(self.layout)
+        self.info: RunInfo = self._source.info()
 
     @cached_property
     def attempts(self) -> list[AttemptView]:
         """The attempts that wrote at least one record, in order."""
-        views = []
-        for number in self.layout.attempt_numbers():
-            for writer in self.layout.writer_numbers(number):
-                views.append(self._read_attempt(number, writer))
-        return views
-
-    def _read_attempt(self, number: int, writer: int) -> AttemptView:
-        """Read manifest and journal, again if the writer sealed in between."""
-        while True:
-            manifest = read_manifest(self.layout, number, writer)
-            state = manifest.state
-            tail = read_segments(self.layout, number, writer, manifest.segments, state)
-            if read_manifest(self.layout, number, writer).segments == manifest.segments:
-                return AttemptView(number, manifest, tail, state)
+        return [
+            read_writer(self._source, number, writer) for number, writer in self._source.writers()
+        ]
 
     @property
     def state(self) -> State:
@@ -115,6 +111,8 @@ class StoredRun:
             total.summary.update(state.summary)
             total.metrics.absorb(state.metrics)
             total.artifacts.extend(state.artifacts)
+            total.dropped_artifacts.extend(state.dropped_artifacts)
+            total.files.update(state.files)
             total.dropped += state.dropped
             total.dropped_events += state.dropped_events
             total.failures += state.failures
@@ -128,6 +126,8 @@ class StoredRun:
             furthest = max(last, key=lambda state: state.last_step or 0)
             total.last_step = furthest.last_step
             total.last_row_timestamp = furthest.last_row_timestamp
+        dropped = set(total.dropped_artifacts)
+        total.artifacts = [name for name in total.artifacts if name not in dropped]
         total.exit_code = self.exit_code
         return total
 
@@ -141,23 +141,50 @@ class StoredRun:
 
     @property
     def damage(self) -> list[str]:
-        """What could not be read, a line each."""
-        return [
-            line
-            for view in self.attempts
-            for line in map(str, (*view.manifest.damage, *view.tail.damage))
-        ]
+        """What could not be read so far, a line each; what is not asked for is not looked at.
+
+        :func:`wandbkeras.store.verify.verify_run` looks at everything.
+        """
+        tails = [damage for view in self.attempts for damage in view.tail.damage]
+        return [str(damage) for damage in (*self._source.damage, *tails)]
+
+    @property
+    def lost(self) -> list[str]:
+        """What was lost before the rest was sealed or repaired, a line each."""
+        return [str(damage) for view in self.attempts for damage in view.manifest.damage]
+
+    @property
+    def artifacts(self) -> list[ArtifactVersion]:
+        """The artifact versions that are kept, in the order in which they were logged."""
+        return list(self.artifacts_by_manifest.values())
 
     @cached_property
-    def artifacts(self) -> list[ArtifactVersion]:
-        """The artifact versions in the order in which they were logged."""
-        return [read_artifact(self.layout.listed_artifact(n)) for n in self.folded.artifacts]
+    def artifacts_by_manifest(self) -> dict[str, ArtifactVersion]:
+        """The artifact versions that are kept, by the names of their manifests."""
+        found = {name: self._source.artifact(name) for name in self.folded.artifacts}
+        return {name: version for name, version in found.items() if version is not None}
+
+    @property
+    def dropped_artifacts(self) -> list[ArtifactVersion]:
+        """The versions that are no longer kept, whose files may be gone."""
+        found = []
+        for name in self.folded.dropped_artifacts:
+            with suppress(DamagedError, OSError):  # they need not be sound any more
+                found.append(read_artifact(self.layout.listed_artifact(name)))
+        return found
+
+    @cached_property
+    def files(self) -> dict[str, ArtifactFile]:
+        """The files that were saved with the run, by their names, each as it was saved last."""
+        return {name: run_file(self.path, name, f) for name, f in self.folded.files.items()}
 
     @cached_property
     def row_count(self) -> int:
         """The number of rows of the merged history."""
-        if len(self.attempts) == 1:  # the manifest knows
-            return self.attempts[0].state.rows
+        if len(self.attempts) == 1 and not self.damage:  # the manifest knows
+            (view,) = self.attempts
+            sealed = [part.rows for part in view.manifest.parts if part.stream == "history"]
+            return sum(sealed) + len(view.tail.rows)
         return int(self.history(columns=["_step"]).num_rows)
 
     @property
@@ -203,32 +230,36 @@ class StoredRun:
         return columns.read_rows(self.history(), self.histograms())
 
     def blob(self, sha256: str) -> Path:
-        """Return the path of a blob."""
-        path = self.layout.blob(sha256)
-        if not path.is_file() or path.is_symlink():
-            raise DamagedError(f"{path}: the blob is missing")
-        return path
+        """Return the path of a blob; DamagedError if its bytes aren't what was stored."""
+        return self._source.blob(sha256)
 
     def _tables(self, parts: Callable[[AttemptView], Iterator[pa.Table]]) -> list[pa.Table]:
-        """Return the tables that count, read again if a live writer sealed or compacted them."""
+        """Return the tables that count."""
+        return self._settled(
+            lambda: [
+                table for view, upto in self._spans() for table in merge.before(parts(view), upto)
+            ]
+        )
+
+    def _settled(self, read: Callable[[], _T]) -> _T:
+        """Return what ``read`` gives, asked again if a live writer sealed in between."""
         while True:
             try:
-                spans = self._spans()
-                return [table for view, upto in spans for table in merge.before(parts(view), upto)]
+                return read()
             except FileNotFoundError as error:
                 seals = [view.manifest.seals for view in self.attempts]
                 self.refresh()
                 if seals == [view.manifest.seals for view in self.attempts]:
-                    raise DamagedError(f"{error.filename}: missing, a manifest names it") from error
+                    self._source.missing(Path(error.filename))
 
     def refresh(self) -> None:
         """Forget what was read: the next question is answered by what lies there then."""
-        for name in ("attempts", "folded", "artifacts", "row_count"):
+        for name in ("attempts", "folded", "artifacts_by_manifest", "files", "row_count"):
             self.__dict__.pop(name, None)
 
     def events(self) -> list[Event]:
         """Return the events of all attempts in the order of time."""
-        found = [event for view in self.attempts for event in self._events(view)]
+        found = self._settled(lambda: [e for view in self.attempts for e in self._events(view)])
         return sorted(found, key=lambda event: event.timestamp)
 
     def state_before(self, step: int) -> RunState:
@@ -244,7 +275,7 @@ class StoredRun:
 
     def _events(self, view: AttemptView) -> list[Event]:
         sealed = (
-            columns.read_events(read_part(self.layout, part))
+            columns.read_events(self._source.part(part))
             for part in view.manifest.parts
             if part.stream == "events"
         )
@@ -271,7 +302,7 @@ class StoredRun:
         wanted = None if names is None else [*columns.INDEX, columns.NULLS, *names]
         for part in view.manifest.parts:
             if part.stream == "history":
-                yield read_part(self.layout, part, wanted).replace_schema_metadata(None)
+                yield self._source.part(part, wanted).replace_schema_metadata(None)
         table = columns.history_table(view.tail.rows)
         yield (
             table
@@ -282,8 +313,18 @@ class StoredRun:
     def _histogram_parts(self, view: AttemptView) -> Iterator[pa.Table]:
         for part in view.manifest.parts:
             if part.stream == "histograms":
-                yield read_part(self.layout, part).replace_schema_metadata(None)
+                yield self._source.part(part).replace_schema_metadata(None)
         yield columns.histogram_table(view.tail.rows)
+
+
+def read_writer(source: Source, number: int, writer: int) -> AttemptView:
+    """Read a writer's manifest and journal, again if it sealed in between."""
+    while True:
+        manifest = source.manifest(number, writer)
+        state = manifest.state
+        tail = read_segments(source.layout, number, writer, manifest.segments, state)
+        if source.manifest(number, writer).segments == manifest.segments:
+            return AttemptView(number, manifest, tail, state)
 
 
 class Store:
@@ -298,10 +339,11 @@ class Store:
 
     def paths(self) -> list[Path]:
         """Return the run directories, oldest first."""
-        return sorted(entry.parent for entry in self.path.glob("*/run.json"))
+        found = (self.path.glob("*/run.json"), self.path.glob("*/attempts"))
+        return sorted({entry.parent for entry in itertools.chain(*found)})
 
     def runs(self) -> list[StoredRun]:
-        """Return the runs, oldest first; DamagedError at the first that can't be opened."""
+        """Return the runs, oldest first; DamagedError if one can't be opened at all."""
         return [StoredRun(path) for path in self.paths()]
 
     def run(self, run_id: str) -> StoredRun:

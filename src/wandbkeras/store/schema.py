@@ -7,6 +7,7 @@ fits 64 bits, a float, a string, a list of such, or a histogram: a dict with ``_
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,12 +17,37 @@ import msgspec
 
 from wandbkeras.errors import DamagedError, NewerFormatError, UsageError
 from wandbkeras.store import document
+from wandbkeras.store.checks import Count, Date, Md5, Sha256, convert
 from wandbkeras.store.layout import check_run_id
+from wandbkeras.store.names import (
+    check_aliases,
+    check_artifact_name,
+    check_entity,
+    check_project,
+    check_tag,
+    check_title,
+)
 
 RUN_FORMAT = "wandbkeras-run"
 ARTIFACT_FORMAT = "wandbkeras-artifact"
 FORMAT_VERSION = 1
 HISTOGRAM = "histogram"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# W&B's client writes its own files of these names, over whatever lies there.
+CLIENT_FILES = frozenset(
+    {
+        "conda-environment.yaml",
+        "config.yaml",
+        "diff.patch",
+        "output.log",
+        "requirements.txt",
+        "wandb-events.jsonl",
+        "wandb-history.jsonl",
+        "wandb-job.json",
+        "wandb-metadata.json",
+        "wandb-summary.json",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -29,7 +55,7 @@ class RunInfo:
     """Who a run is: the content of ``run.json``. ``created`` is in seconds since the epoch, UTC."""
 
     id: str
-    created: float
+    created: Date
     project: str | None = None
     entity: str | None = None
     name: str | None = None
@@ -48,18 +74,32 @@ def read_info(path: Path) -> RunInfo:
     members = document.read(path)
     check_version(path, members, RUN_FORMAT)
     try:
-        info = msgspec.convert(members, RunInfo)
-        check_run_id(info.id)
-    except (msgspec.ValidationError, UsageError) as error:
+        return checked_info(convert(members, RunInfo))
+    except (ValueError, UsageError) as error:
         raise DamagedError(f"{path}: {error}") from error
+
+
+def checked_info(info: RunInfo) -> RunInfo:
+    """Return ``info``; UsageError if the store or W&B refuses one of its names."""
+    check_run_id(info.id)
+    if info.project is not None:
+        check_project(info.project)
+    if info.entity is not None:
+        check_entity(info.entity)
+    for argument in ("name", "group", "job_type"):
+        check_title(argument, getattr(info, argument) or "")
+    for tag in info.tags:
+        check_tag(tag)
     return info
 
 
 def check_version(path: Path, members: Mapping[str, Any], expected: str) -> None:
     """Raise unless the document at ``path`` is of the expected format and a version read here."""
     if members.get("format") != expected:
-        raise DamagedError(f"{path}: format {members.get('format')!r}, expected {expected!r}")
+        raise DamagedError(f"{path}: format {members.get('format')!r:.80}, expected {expected!r}")
     version = members.get("version")
+    if type(version) is not int or version < 1:
+        raise DamagedError(f"{path}: format version {version!r:.80}, expected a number")
     if version != FORMAT_VERSION:
         raise NewerFormatError(
             f"{path}: format version {version!r}, this wandbkeras reads {FORMAT_VERSION}: "
@@ -85,14 +125,29 @@ class Row(msgspec.Struct, frozen=True):
 class ArtifactFile:
     """A file of an artifact: its bytes are the blob ``sha256``; ``md5`` is in hexadecimal."""
 
-    sha256: str
-    md5: str
-    size: int
+    sha256: Sha256
+    md5: Md5
+    size: Count
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What an artifact only points to: ``ref`` is its URI, ``digest`` W&B's name of its content.
+
+    The digest is the MD5 in base64 if the content was hashed, else it stands for the URI alone.
+    """
+
+    ref: str
+    digest: str
+    size: Count | None = None
 
 
 @dataclass(frozen=True)
 class ArtifactVersion:
-    """One version of an artifact as a run logged it; ``files`` maps paths to their content."""
+    """One version of an artifact as a run logged it.
+
+    ``files`` maps paths to their content, ``references`` other paths to what lies elsewhere.
+    """
 
     name: str
     type: str
@@ -100,6 +155,12 @@ class ArtifactVersion:
     description: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, ArtifactFile] = field(default_factory=dict)
+    references: Mapping[str, Reference] = field(default_factory=dict)
+
+    @property
+    def blobs(self) -> set[str]:
+        """The SHA-256 of the contents that it needs."""
+        return {file.sha256 for file in self.files.values()}
 
     def to_document(self) -> dict[str, Any]:
         return {"format": ARTIFACT_FORMAT, "version": FORMAT_VERSION, **asdict(self)}
@@ -107,17 +168,49 @@ class ArtifactVersion:
 
 def read_artifact(path: Path) -> ArtifactVersion:
     """Return the artifact manifest at ``path``."""
-    members = document.read(path)
+    members = document.read(path, path.parent.parent)
     check_version(path, members, ARTIFACT_FORMAT)
     try:
-        version = msgspec.convert(members, ArtifactVersion)
-    except msgspec.ValidationError as error:
+        version = convert(members, ArtifactVersion)
+        check_artifact_name(version.name, "name")
+        check_artifact_name(version.type, "type")
+        check_aliases(version.aliases)
+    except (ValueError, UsageError) as error:
         raise DamagedError(f"{path}: not an artifact manifest ({error})") from error
-    for name in version.files:
-        _check_artifact_path(path, name)
+    for name in (*version.files, *version.references):
+        if not is_relative_path(name):
+            raise DamagedError(f"{path}: the path {name!r} would leave the artifact")
+    if both := sorted(version.files.keys() & version.references.keys()):
+        raise DamagedError(f"{path}: the path {both[0]!r} is a file and a reference")
     return version
 
 
-def _check_artifact_path(path: Path, name: str) -> None:
-    if not name or name.startswith("/") or "\\" in name or ".." in name.split("/"):
-        raise DamagedError(f"{path}: the path {name!r} would leave the artifact")
+def is_relative_path(name: str) -> bool:
+    """Whether ``name`` is a path with forward slashes that stays below where it begins.
+
+    >>> is_relative_path("a/b"), is_relative_path("a/../../b"), is_relative_path("/a")
+    (True, False, False)
+    """
+    parts = name.split("/")
+    return "\\" not in name and not {"", ".", ".."} & set(parts) and not _CONTROL.search(name)
+
+
+def is_run_file_name(name: str) -> bool:
+    """Whether a file of the run may have this name: the files of W&B's client keep theirs.
+
+    >>> is_run_file_name("eval/roc.png"), is_run_file_name("a//b"), is_run_file_name("config.yaml")
+    (True, False, False)
+    """
+    # A file system may take them for the same in capitals.
+    return is_relative_path(name) and name.split("/")[0].casefold() not in CLIENT_FILES
+
+
+def run_file(root: Path, name: str, members: Mapping[str, Any]) -> ArtifactFile:
+    """Return what the run at ``root`` says of its file ``name``; DamagedError if it can't be."""
+    try:
+        file = convert(members, ArtifactFile)
+    except ValueError as error:
+        raise DamagedError(f"{root}: not a file: {name!r:.80} ({error})") from error
+    if not is_run_file_name(name):
+        raise DamagedError(f"{root}: the name {name!r} is none that a file of a run may have")
+    return file

@@ -7,14 +7,21 @@ and the parts that it replaces removed. What no manifest names does not exist fo
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
-from wandbkeras.errors import DamagedError
+import pyarrow as pa
+
+from wandbkeras.errors import DamagedError, WandbkerasError
 from wandbkeras.store import columns, document
+from wandbkeras.store.checks import Count, Process, check_value, convert
 from wandbkeras.store.disk import Disk, make_directories
-from wandbkeras.store.journal import Damage, Journal, read_journal
+from wandbkeras.store.journal import MAX_DAMAGE, Damage, Journal, read_journal
 from wandbkeras.store.layout import STREAMS, Layout
 from wandbkeras.store.parquet import Part, read_part, write_part
 from wandbkeras.store.schema import FORMAT_VERSION, Row, check_version
@@ -53,33 +60,35 @@ def read_manifest(layout: Layout, attempt: int, writer: int) -> Manifest:
     """Return the writer's manifest, an empty one before its first sealing."""
     path = layout.manifest(attempt, writer)
     try:
-        members = document.read(path)
+        members = document.read(path, layout.root)
     except FileNotFoundError:
         return Manifest(attempt, writer)
     check_version(path, members, MANIFEST_FORMAT)
     if (members.get("attempt"), members.get("writer")) != (attempt, writer):
         raise DamagedError(f"{path}: misplaced: it is of attempt {members.get('attempt')!r}")
     try:
-        parts = tuple(
-            Part(part["name"], part["rows"], part["size"], part["sha256"])
-            for part in members["parts"]
-        )
-        for part in parts:
+        given = convert(members, _Members, dec_hook=lambda _, name: layout.listed_damage(name))
+        for part in given["parts"]:
             layout.listed_part(part.name)
-        damage = (
-            Damage(Path(d["path"]), d["offset"], d["size"], d["reason"]) for d in members["damage"]
-        )
         return Manifest(
             attempt=attempt,
             writer=writer,
-            seals=members["seals"],
-            segments=members["segments"],
-            parts=parts,
-            damage=tuple(damage),
-            state=RunState.from_document(members["state"]),
+            seals=given["seals"],
+            segments=given["segments"],
+            parts=given["parts"],
+            damage=given["damage"],
+            state=RunState.from_document(given["state"]),
         )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise DamagedError(f"{path}: not a manifest ({error!r})") from error
+    except ValueError as error:
+        raise DamagedError(f"{path}: not a manifest ({error})") from error
+
+
+class _Members(TypedDict):
+    seals: Count
+    segments: Count
+    parts: tuple[Part, ...]
+    damage: tuple[Damage, ...]
+    state: dict[str, Any]
 
 
 @dataclass
@@ -101,8 +110,10 @@ def read_segments(
     end = max(numbers, default=-1) + 1
     for number in range(first, end if last is None else min(last, end)):
         path = layout.journal(attempt, writer, number)
+        if len(content.damage) > MAX_DAMAGE:
+            raise DamagedError(f"{path.parent}: more than {MAX_DAMAGE} damaged places: no journal")
         try:
-            journal = read_journal(path)
+            journal = read_journal(path, layout.root)
         except FileNotFoundError:
             content.damage.append(Damage(path, 0, 0, "missing: a later segment is there"))
             continue
@@ -125,7 +136,10 @@ def read_segments(
 def _fold(journal: Journal, attempt: int, state: RunState, content: Segment) -> None:
     """Add a segment's records; a row never goes on in the next segment."""
     if not state.process:
-        state.process = dict(journal.header.get("process", {}))
+        check_value(journal.header)
+        given = journal.header.get("process", {})
+        convert(given, Process)
+        state.process = dict(given)
     for item in read_records(journal.records, attempt):
         state.apply(item)
         if isinstance(item, Row):
@@ -146,53 +160,134 @@ def _is_own(journal: Journal, attempt: int, writer: int, segment: int, content: 
 def seal(
     disk: Disk, layout: Layout, attempt: int, writer: int, *, before: int, compact: bool
 ) -> Manifest:
-    """Seal the segments before number ``before``; with ``compact``, leave one part a stream."""
+    """Seal the segments before number ``before``; with ``compact``, leave one part a stream.
+
+    One segment is in memory at a time, however many have piled up.
+    """
+    done = read_manifest(layout, attempt, writer).segments
+    for end in range(done + 1, before):
+        _seal_once(disk, layout, attempt, writer, before=end, compact=False)
+    return _seal_once(disk, layout, attempt, writer, before=before, compact=compact)
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """The tables of earlier parts and a new one, read anew whenever they are gone through."""
+
+    read: Callable[[Part], pa.Table]
+    parts: Sequence[Part]
+    table: pa.Table
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        for part in self.parts:
+            yield self.read(part)
+        if len(self.table):
+            yield self.table
+
+
+def _seal_once(
+    disk: Disk, layout: Layout, attempt: int, writer: int, *, before: int, compact: bool
+) -> Manifest:
     manifest = read_manifest(layout, attempt, writer)
     content = read_segments(layout, attempt, writer, manifest.segments, manifest.state, last=before)
+    return seal_content(disk, layout, manifest, content, before=before, compact=compact)
+
+
+def seal_content(
+    disk: Disk,
+    layout: Layout,
+    manifest: Manifest,
+    content: Segment,
+    *,
+    before: int,
+    compact: bool,
+    read: Callable[[Part], pa.Table] | None = None,
+) -> Manifest:
+    """Seal ``content``, which is that of the segments up to ``before``, after what is sealed.
+
+    ``read`` reads parts of which not all is sound: what it returns is written anew.
+    """
+    attempt, writer = manifest.attempt, manifest.writer
     tables = {
         "history": columns.history_table(content.rows),
         "histograms": columns.histogram_table(content.rows),
         "events": columns.event_table(content.events, attempt),
     }
+    reader = read or partial(read_part, layout)
     parts = [part for part in manifest.parts if part.stream not in tables]
-    for stream, table in tables.items():
-        earlier = [part for part in manifest.parts if part.stream == stream]
-        if not compact:
-            parts += earlier
-            earlier = []
-        chunks = [read_part(layout, part) for part in earlier] + ([table] if len(table) else [])
-        if chunks:
-            target = layout.part(stream, attempt, writer, manifest.seals)
-            parts.append(write_part(disk, target, chunks))
-    sealed = Manifest(
-        attempt=attempt,
-        writer=writer,
-        seals=manifest.seals + 1,
-        segments=before,
-        parts=tuple(parts),
-        damage=(*manifest.damage, *content.damage),
-        state=manifest.state,
-    )
-    document.write(disk, layout.manifest(attempt, writer), sealed.to_document())
+    try:
+        for stream, table in tables.items():
+            earlier = [part for part in manifest.parts if part.stream == stream]
+            if not compact:
+                parts += earlier
+                earlier = []
+            if len(earlier) == 1 and not len(table) and read is None:
+                parts += earlier  # compact as it is
+            elif earlier or len(table):
+                target = layout.part(stream, attempt, writer, manifest.seals)
+                parts.append(write_part(disk, target, _Tables(reader, earlier, table)))
+        sealed = Manifest(
+            attempt=attempt,
+            writer=writer,
+            seals=manifest.seals + 1,
+            segments=before,
+            parts=tuple(parts),
+            damage=(*manifest.damage, *content.damage),
+            state=manifest.state,
+        )
+        document.write(disk, layout.manifest(attempt, writer), sealed.to_document())
+    except OSError:
+        _remove_unnamed(disk, layout, manifest)
+        raise
     remove_leftovers(disk, layout, sealed)
     return sealed
+
+
+def _remove_unnamed(disk: Disk, layout: Layout, manifest: Manifest) -> None:
+    """Remove what a sealing after ``manifest`` wrote before it failed: it may fill the disk."""
+    attempt, writer = manifest.attempt, manifest.writer
+    with suppress(OSError, WandbkerasError):
+        # A manifest that is in place already, only not for a power cut yet, names the parts.
+        if read_manifest(layout, attempt, writer).seals == manifest.seals:
+            for stream in STREAMS:
+                path = layout.part(stream, attempt, writer, manifest.seals)
+                if path.exists():
+                    disk.remove(path)
 
 
 def remove_leftovers(disk: Disk, layout: Layout, manifest: Manifest) -> None:
     """Remove what the manifest made superfluous: sealed segments, replaced and unnamed parts.
 
-    A segment that was damaged is evidence: it moves to ``damaged/``.
+    A file that was damaged is evidence: it moves to ``damaged/``.
     """
+    keep_damaged(disk, layout, manifest)
+    for path in _leftovers(layout, manifest):
+        disk.remove(path)
+
+
+def keep_damaged(disk: Disk, layout: Layout, manifest: Manifest) -> None:
+    """Move superfluous segments and parts that the manifest calls damaged to ``damaged/``."""
     damaged = {layout.root / damage.path for damage in manifest.damage}
-    for number in layout.segment_numbers(manifest.attempt, manifest.writer):
-        path = layout.journal(manifest.attempt, manifest.writer, number)
-        if number < manifest.segments and path in damaged:
-            make_directories(disk, layout.damaged(path).parent)
-            disk.replace(path, layout.damaged(path))
-        elif number < manifest.segments:
-            disk.remove(path)
-    named = {part.name for part in manifest.parts}
-    for stream in STREAMS:
-        for path in layout.part_files(stream, manifest.attempt, manifest.writer):
-            if f"{stream}/{path.name}" not in named:
-                disk.remove(path)
+    for path in _leftovers(layout, manifest):
+        if path in damaged:
+            move_damaged(disk, layout, path)
+
+
+def move_damaged(disk: Disk, layout: Layout, path: Path) -> None:
+    """Move a file to ``damaged/``, under a name of its own."""
+    names = (layout.damaged(path, number) for number in itertools.count())
+    target = next(name for name in names if not name.exists())
+    make_directories(disk, target.parent, within=layout.root)
+    disk.replace(path, target)
+    disk.sync_directory(target.parent)
+
+
+def _leftovers(layout: Layout, manifest: Manifest) -> list[Path]:
+    attempt, writer = manifest.attempt, manifest.writer
+    sealed = [n for n in layout.segment_numbers(attempt, writer) if n < manifest.segments]
+    named = {layout.root / part.name for part in manifest.parts}
+    parts = [path for s in STREAMS for path in layout.part_files(s, attempt, writer)]
+    return [
+        *(layout.journal(attempt, writer, number) for number in sealed),
+        *(path for path in parts if path not in named),
+    ]

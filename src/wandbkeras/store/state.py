@@ -8,12 +8,24 @@ what is still in the journal. So all three agree.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from wandbkeras.errors import DamagedError
+from wandbkeras.store.checks import (
+    Count,
+    ExitCode,
+    Instant,
+    Process,
+    Seconds,
+    check_body,
+    check_row,
+    check_value,
+    convert,
+    is_instant,
+    is_seconds,
+)
 from wandbkeras.store.metrics import MetricTable, definition_from_body
 from wandbkeras.store.schema import Row
 
@@ -29,7 +41,6 @@ class Event:
     body: Mapping[str, Any]
 
 
-_NUMBER = (int, float)
 _KINDS = (HISTORY, PARTIAL, EVENT)
 
 
@@ -39,15 +50,15 @@ def _has_shape(record: Sequence[Any]) -> bool:
         return (
             len(record) == 4
             and type(record[1]) is str
-            and isinstance(record[2], _NUMBER)
+            and is_instant(record[2])
             and type(record[3]) is dict
         )
     return (
         len(record) == 5
         and type(record[1]) is int
         and 0 <= record[1] < 2**63
-        and isinstance(record[2], _NUMBER)
-        and isinstance(record[3], _NUMBER)
+        and is_instant(record[2])
+        and is_seconds(record[3])
         and type(record[4]) is dict
     )
 
@@ -60,8 +71,9 @@ def read_records(records: Iterable[list[Any]], attempt: int) -> Iterator[Row | E
         if kind not in _KINDS:
             continue  # of a later version, which adds to this one
         if not _has_shape(record):
-            raise DamagedError(f"a {kind} record of another shape: {record!r:.80}")
+            raise ValueError(f"a {kind} record of another shape: {record!r:.80}")
         if kind == EVENT:
+            check_value(record[3])
             event = Event(*record[1:])
             if event.type == "finish" and pending is not None:
                 yield pending  # nothing more can come for it
@@ -69,6 +81,7 @@ def read_records(records: Iterable[list[Any]], attempt: int) -> Iterator[Row | E
             yield event
             continue
         _, step, timestamp, runtime, values = record
+        check_row(values)
         if pending is not None and pending.step != step:
             yield pending
             pending = None
@@ -89,15 +102,17 @@ class RunState:
     summary: dict[str, Any] = field(default_factory=dict)
     metrics: MetricTable = field(default_factory=MetricTable)
     artifacts: list[str] = field(default_factory=list)
-    rows: int = 0
-    last_step: int | None = None
-    last_row_timestamp: float | None = None
-    runtime: float = 0.0
-    last_seen: float = 0.0
-    dropped: int = 0
-    dropped_events: int = 0
-    failures: int = 0
-    exit_code: int | None = None
+    dropped_artifacts: list[str] = field(default_factory=list)
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    rows: Count = 0
+    last_step: Count | None = None
+    last_row_timestamp: Instant | None = None
+    runtime: Seconds = 0.0
+    last_seen: Instant = 0.0
+    dropped: Count = 0
+    dropped_events: Count = 0
+    failures: Count = 0
+    exit_code: ExitCode | None = None
     process: dict[str, Any] = field(default_factory=dict)
     resumed: bool = False
 
@@ -127,8 +142,9 @@ class RunState:
 
     def apply_event(self, event: Event) -> None:
         """Fold one event; types this version does not know are for newer readers."""
-        self.last_seen = event.timestamp
         body = event.body
+        check_body(event.type, body)
+        self.last_seen = event.timestamp
         if event.type == "config":
             _update(self.config, body)
         elif event.type == "summary":
@@ -136,12 +152,14 @@ class RunState:
                 self.metrics.forget(key)
             _update(self.summary, body)
         elif event.type == "metric":
-            definition = {key: value for key, value in body.items() if key != "overwrite"}
-            self.metrics.define(
-                definition_from_body(definition), overwrite=bool(body.get("overwrite"))
-            )
+            overwrite = bool(body.get("overwrite"))
+            self.metrics.define(definition_from_body(body), overwrite=overwrite)
         elif event.type == "artifact":
             self.artifacts.append(body["manifest"])
+        elif event.type == "artifact_dropped":
+            self.dropped_artifacts.append(body["manifest"])
+        elif event.type == "file":
+            self.files[body["path"]] = {name: body[name] for name in ("sha256", "md5", "size")}
         elif event.type == "dropped":
             self.dropped += body["rows"]
             self.dropped_events += body["events"]
@@ -176,9 +194,10 @@ class RunState:
 
     @classmethod
     def from_document(cls, members: Mapping[str, Any]) -> RunState:
-        known = {f.name for f in fields(cls)}
-        values = {key: value for key, value in members.items() if key in known}
-        return cls(**{**values, "metrics": MetricTable.from_document(members["metrics"])})
+        """Return the state that a manifest holds; ValueError if it is none."""
+        state = convert(members, cls, dec_hook=lambda _, value: MetricTable.from_document(value))
+        convert(state.process, Process)
+        return state
 
 
 def _update(target: dict[str, Any], body: Mapping[str, Any]) -> None:

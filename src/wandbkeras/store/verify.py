@@ -5,155 +5,171 @@ Nothing is changed, and nothing stops at the first damage.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from wandbkeras.errors import WandbkerasError
+from wandbkeras.errors import DamagedError
 from wandbkeras.store import document
-from wandbkeras.store.journal import Damage, read_journal
+from wandbkeras.store.journal import Damage
 from wandbkeras.store.layout import Layout
-from wandbkeras.store.parquet import Part, file_sha256
-from wandbkeras.store.schema import read_artifact, read_info
-from wandbkeras.store.seal import read_manifest
+from wandbkeras.store.parquet import file_sha256
+from wandbkeras.store.reader import AttemptView, read_writer
+from wandbkeras.store.salvage import Salvage
+from wandbkeras.store.schema import ArtifactVersion, read_info
 
 
 @dataclass
 class Verification:
-    """What was found: ``damage``; ``torn`` bytes of last frames that a killed process left (which
-    is no damage); and how many files and bytes were checked."""
+    """What was found: ``damage``, its paths within the run, and what it costs.
+
+    ``torn`` are the bytes of last records that a killed process left, or that a living one is
+    writing; ``lost`` is damage that was sealed or repaired earlier: neither is damage.
+    ``artifacts`` maps manifests of artifact versions that are not whole to why, ``saved_files`` the
+    names of saved files likewise. ``files`` and ``bytes`` count what was checked.
+    """
 
     damage: list[Damage] = field(default_factory=list)
     torn: int = 0
+    lost: list[Damage] = field(default_factory=list)
+    artifacts: dict[str, str] = field(default_factory=dict)
+    saved_files: dict[str, str] = field(default_factory=dict)
     files: int = 0
     bytes: int = 0
 
 
-def verify_run(path: Path) -> Verification:
-    """Check every file of the run at ``path``."""
-    layout = Layout(path)
-    found = Verification()
-    found.damage += _document_damage(found, layout.info, lambda: read_info(layout.info))
-    for attempt in layout.attempt_numbers():
-        for writer in layout.writer_numbers(attempt):
-            _verify_writer(found, layout, attempt, writer)
-    for manifest in sorted(layout.artifacts.glob("*.json")) if layout.artifacts.is_dir() else ():
-        _verify_artifact(found, layout, manifest)
-    for blob in sorted(layout.blobs.glob("*/*")):
-        _verify_blob(found, blob)
-    for receipt in sorted(layout.receipts.glob("*.json")):
-        found.damage += _document_damage(found, receipt, lambda p=receipt: document.read(p))
-    return found
+def verify_run(path: Path, *, progress: Callable[[str], None] = lambda text: None) -> Verification:
+    """Check every file of the run at ``path``; NotFoundError if it is none."""
+    return _Verifier(Salvage(Layout(path)), progress).verify()
 
 
-def _verify_writer(found: Verification, layout: Layout, attempt: int, writer: int) -> None:
-    path = layout.manifest(attempt, writer)
-    named: set[str] = set()
-    sealed = 0
-    if path.exists():
+class _Verifier:
+    def __init__(self, source: Salvage, progress: Callable[[str], None]) -> None:
+        self.source = source
+        self.layout = source.layout
+        self.progress = progress
+        self.found = Verification()
+        self._bad_blobs: dict[str, str] = {}
+
+    def verify(self) -> Verification:
+        self._check_info()
+        views = [
+            view
+            for attempt, writer in self.source.writers()
+            if (view := self._checked_writer(attempt, writer)) is not None
+        ]
+        self._check_blobs()
+        self._check_artifacts(views)
+        self._check_saved_files(views)
+        for path in self._files(self.layout.receipts, "*.json"):
+            self._count(path)
+            try:
+                document.read(path, self.layout.root)
+            except DamagedError as error:
+                self.source.note_file(path, error, rows=0)
+        self.found.damage[:0] = self.source.damage
+        return self.found
+
+    def _check_info(self) -> None:
+        path = self.layout.info
         try:
-            _count(found, path)
-            manifest = read_manifest(layout, attempt, writer)
-            sealed = manifest.segments
-            for part in manifest.parts:
-                named.add(part.name)
-                found.damage += _part_damage(found, layout, part)
-        except WandbkerasError as error:
-            found.damage.append(_whole(path, error))
-    for number in layout.segment_numbers(attempt, writer):
-        if number >= sealed:
-            _verify_journal(found, layout.journal(attempt, writer, number))
+            read_info(path)
+            self._count(path)
+        except FileNotFoundError:
+            self.source.note_file(path, "missing", rows=0)
+        except DamagedError as error:
+            self.source.note_file(path, error, rows=0)
 
+    def _checked_writer(self, attempt: int, writer: int) -> AttemptView | None:
+        """Check a writer's manifest, parts and segments, as they are at one moment."""
+        try:
+            view = self._settled(attempt, writer)
+        except DamagedError as error:  # a record that makes no sense, a link, …
+            self.source.note_file(self.layout.attempt(attempt), error)
+            return None
+        found, layout = self.found, self.layout
+        found.damage += view.tail.damage
+        found.torn += view.tail.torn
+        found.lost += view.manifest.damage
+        numbers = layout.segment_numbers(attempt, writer)
+        self._count(layout.manifest(attempt, writer))
+        for number in (number for number in numbers if number >= view.manifest.segments):
+            self._count(layout.journal(attempt, writer, number))
+        for part in view.manifest.parts:
+            self._count(layout.root / part.name)
+        return view
 
-def _verify_journal(found: Verification, path: Path) -> None:
-    try:
-        _count(found, path)
-        journal = read_journal(path)
-        found.damage += journal.damage
-        found.torn += journal.torn
-    except WandbkerasError as error:
-        found.damage.append(_whole(path, error))
+    def _settled(self, attempt: int, writer: int) -> AttemptView:
+        view = read_writer(self.source, attempt, writer)
+        while True:
+            try:
+                for part in view.manifest.parts:
+                    self.source.check(part)
+                return view
+            except FileNotFoundError as error:
+                seals = view.manifest.seals
+                view = read_writer(self.source, attempt, writer)
+                if view.manifest.seals == seals:
+                    self.source.missing(Path(error.filename))
 
+    def _check_blobs(self) -> None:
+        for path in self._files(self.layout.blobs, "*/*"):
+            if path.name.startswith("."):
+                continue
+            self._count(path)
+            self.progress(f"{path.name[:12]}… ({path.stat().st_size} bytes)")
+            digest = file_sha256(path)
+            if digest != path.name or path.parent.name != digest[:2]:
+                self._bad_blobs[path.name] = "damaged"
+                self.source.note_file(path, f"its SHA-256 is {digest}, not its name", rows=0)
 
-def _verify_artifact(found: Verification, layout: Layout, path: Path) -> None:
-    try:
-        _count(found, path)
-        version = read_artifact(path)
-    except WandbkerasError as error:
-        found.damage.append(_whole(path, error))
-        return
-    for name, file in version.files.items():
-        blob = layout.blob(file.sha256)
-        if not blob.is_file():
-            found.damage.append(Damage(blob, 0, file.size, f"missing: {name} of {version.name}"))
+    def _check_artifacts(self, views: list[AttemptView]) -> None:
+        dropped = {name for view in views for name in view.state.dropped_artifacts}
+        logged = [name for view in views for name in view.state.artifacts if name not in dropped]
+        there = [path.name for path in self._files(self.layout.artifacts, "*.json")]
+        for name in dict.fromkeys((*logged, *there)):
+            version = self._artifact(name)
+            self._count(self.layout.artifacts / name)
+            if version is None:
+                self.found.artifacts[name] = f"artifact {name}: its manifest is damaged or missing"
+            elif name in logged:
+                self._check_contents(name, version)
 
+    def _artifact(self, name: str) -> ArtifactVersion | None:
+        try:
+            return self.source.artifact(name)
+        except DamagedError as error:  # made to be none
+            self.source.note_file(self.layout.artifacts / Path(name).name, error, rows=0)
+            return None
 
-def _verify_blob(found: Verification, path: Path) -> None:
-    if path.name.startswith(".") or path.is_symlink():
-        return
-    _count(found, path)
-    digest = file_sha256(path)
-    if digest != path.name:
-        size = path.stat().st_size
-        found.damage.append(Damage(path, 0, size, f"its SHA-256 is {digest}, not its name"))
+    def _check_contents(self, name: str, version: ArtifactVersion) -> None:
+        for path, file in version.files.items():
+            self._check_named(file.sha256, file.size, f"{path!r} of artifact {version.name!r}")
+            if why := self._bad_blobs.get(file.sha256):
+                self.found.artifacts[name] = f"artifact {version.name!r}: {path!r} is {why}"
 
+    def _check_saved_files(self, views: list[AttemptView]) -> None:
+        for name, file in [item for view in views for item in view.state.files.items()]:
+            self._check_named(file["sha256"], file["size"], f"the saved file {name!r}")
+            if why := self._bad_blobs.get(file["sha256"]):
+                self.found.saved_files[name] = f"saved file {name!r}: {why}"
 
-def _part_damage(found: Verification, layout: Layout, part: Part) -> Iterator[Damage]:
-    path = layout.listed_part(part.name)
-    if not path.is_file():
-        yield Damage(path, 0, part.size, f"missing: {part.rows} rows")
-        return
-    _count(found, path)
-    if file_sha256(path) == part.sha256:
-        return
-    located = list(damaged_columns(path))
-    yield from located
-    if not located:
-        size = path.stat().st_size
-        yield Damage(path, 0, size, "the SHA-256 does not match: damage outside of the columns")
+    def _check_named(self, sha256: str, size: int, what: str) -> None:
+        path = self.layout.blob(sha256)
+        if not path.is_file() and sha256 not in self._bad_blobs:
+            self._bad_blobs[sha256] = "missing"
+            relative = path.relative_to(self.layout.root)
+            self.source.note(Damage(relative, 0, size, f"missing: {what}", 0))
 
+    def _files(self, directory: Path, pattern: str) -> Iterator[Path]:
+        """Yield the plain files; a link is none of ours, and noted."""
+        for path in sorted(directory.glob(pattern)) if directory.is_dir() else ():
+            if path.is_symlink():
+                self.source.note_file(path, "a link: the files of a run lie in it", rows=0)
+            elif path.is_file():
+                yield path
 
-def damaged_columns(path: Path) -> Iterator[Damage]:
-    """Yield each column chunk of a Parquet file that can't be read, by its place in the file."""
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            for group in range(file.num_row_groups):
-                meta = file.metadata.row_group(group)
-                for index in range(meta.num_columns):
-                    column = meta.column(index)
-                    name = column.path_in_schema
-                    try:
-                        file.read_row_group(group, columns=[name])
-                    except (OSError, pa.ArrowException) as error:
-                        yield Damage(
-                            path,
-                            column.dictionary_page_offset or column.data_page_offset,
-                            column.total_compressed_size,
-                            f"column {name!r} of row group {group} ({meta.num_rows} rows): {error}",
-                        )
-    except (OSError, pa.ArrowException) as error:
-        yield Damage(path, 0, path.stat().st_size, f"no Parquet file any more: {error}")
-
-
-def _document_damage(found: Verification, path: Path, read: object) -> Iterator[Damage]:
-    try:
-        _count(found, path)
-        read()  # type: ignore[operator]
-    except WandbkerasError as error:
-        yield _whole(path, error)
-    except FileNotFoundError:
-        yield Damage(path, 0, 0, "missing")
-
-
-def _whole(path: Path, error: WandbkerasError) -> Damage:
-    """Return damage that concerns a whole file, its reason without the path in front of it."""
-    size = path.stat().st_size if path.exists() else 0
-    return Damage(path, 0, size, str(error).removeprefix(f"{path}: "))
-
-
-def _count(found: Verification, path: Path) -> None:
-    found.files += 1
-    found.bytes += path.stat().st_size
+    def _count(self, path: Path) -> None:
+        if path.is_file():
+            self.found.files += 1
+            self.found.bytes += path.stat().st_size

@@ -1,33 +1,36 @@
 """The writer of one attempt: rows and events into the journal at once, synced and sealed behind.
 
 When :meth:`RunWriter.history` or :meth:`RunWriter.event` returns, the record survives the process
-being killed; within one second it survives a power cut. A disk that takes no more stops nothing:
-what could not be recorded is counted, said once on standard error, and written into the run as soon
-as the disk takes bytes again.
+being killed; within one second it survives a power cut. A disk that takes no more stops nothing,
+unless that is asked for: what could not be recorded is counted, said once on standard error, and
+written into the run as soon as the disk takes bytes again.
 """
 
 from __future__ import annotations
 
-import sys
+import contextlib
+import errno
+import os
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from wandbkeras.errors import WandbkerasError
 from wandbkeras.store import document
-from wandbkeras.store.blobs import add_blob
+from wandbkeras.store.appender import Appender, OnFull
+from wandbkeras.store.blobs import add_blob, adopt_blob, remove_blob
 from wandbkeras.store.disk import Disk, make_directories
 from wandbkeras.store.journal import JournalWriter, encode_frame
 from wandbkeras.store.layout import Layout
+from wandbkeras.store.room import Room
 from wandbkeras.store.schema import ArtifactFile, ArtifactVersion
 from wandbkeras.store.state import EVENT, HISTORY, PARTIAL, Event, RunState
 
 SYNC_SECONDS = 1.0
 HEARTBEAT_SECONDS = 15.0
-SEGMENT_BYTES = 16 << 20
+SEGMENT_BYTES = 8 << 20
 # Folding rows in bundles keeps the one that pays for it out of the 99th percentile.
 _FOLD_ROWS = 256
 
@@ -37,7 +40,10 @@ class RunWriter:
 
     ``process`` says who writes and ``from_step``, from which step it goes on; ``resume`` is what
     the attempt takes over (:meth:`RunState.to_resume_body`); ``clock`` gives seconds since the
-    epoch. With ``attempt`` it writes beside the other writers of that attempt, else it begins one.
+    epoch. With ``attempt`` it writes beside the other writers of that attempt, else it begins
+    one: number ``begin``, or the next free one.
+    ``on_full`` says what happens with what the disk does not take, or what is more than
+    ``max_bytes`` for the whole run: it is dropped and counted, or it raises a DiskFullError.
     """
 
     def __init__(
@@ -46,31 +52,52 @@ class RunWriter:
         process: Mapping[str, Any],
         *,
         resume: Mapping[str, Any] | None = None,
+        begin: int | None = None,
         attempt: int | None = None,
         disk: Disk | None = None,
         clock: Callable[[], float] = time.time,
         segment_bytes: int = SEGMENT_BYTES,
+        on_full: OnFull = "drop",
+        max_bytes: int | None = None,
     ) -> None:
         self.layout = layout
         self._state = RunState()
         self._unfolded: list[tuple[int, float, float, dict[str, Any]]] = []
         self.lock = threading.RLock()
-        self._disk = disk or Disk()
+        self._room = Room(
+            disk or Disk(), layout.root, segment_bytes=segment_bytes, max_bytes=max_bytes
+        )
+        self._disk = self._room.disk
         self._clock = clock
-        self._segment_bytes = segment_bytes
+        self._rotate_at = self._room.segment_bytes
         self._process = process
         self._segment = 0
-        self._dropped: Counter[str] = Counter()
-        self._warned = False
         self._retired: list[JournalWriter] = []
         self._partial: tuple[int, float, float, dict[str, Any]] | None = None
-        self._attempt = self._claim_attempt() if attempt is None else attempt
-        self._writer, self._journal = self._claim_writer()
-        self.event("attempt", dict(process) if resume is None else {**process, "resume": resume})
-        self._journal.sync()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="wandbkeras-writer", daemon=True)
+        self._sealer = threading.Thread(
+            target=self._seal_behind, name="wandbkeras-sealer", daemon=True
+        )
+        self._owned: list[Path] = []
+        try:
+            self._attempt = self._claim_attempt(begin) if attempt is None else attempt
+            self._writer, self._journal = self._claim_writer()
+        except OSError:
+            self._disown()
+            raise
+        self._appender = Appender(
+            self._journal, layout.root, on_full, clock, lambda event: self.state.apply(event)
+        )
+        self._append = self._appender.append  # each row passes there
+        try:
+            self._begin(dict(process) if resume is None else {**process, "resume": resume})
+        except OSError:
+            self.withdraw()
+            raise
+        self._room.hold(layout.attempt(self._attempt))
         self._thread.start()
+        self._sealer.start()
 
     @property
     def attempt(self) -> int:
@@ -86,7 +113,7 @@ class RunWriter:
         if self._partial is not None and self._partial[0] != step:
             self._close_row()
         partial = self._partial
-        if partial is None and self._journal.size > self._segment_bytes:
+        if partial is None and self._journal.size > self._rotate_at:
             self._rotate()
         row = values if partial is None else {**partial[3], **values}
         if complete and self._state.metrics.in_use:
@@ -94,6 +121,7 @@ class RunWriter:
             values, row = {**values, **missing}, {**row, **missing}
         kind = HISTORY if complete else PARTIAL
         if not self._append((kind, step, timestamp, runtime, values)):
+            self._appender.refuse()
             return
         if not complete:
             self._partial = (step, timestamp, runtime, row)
@@ -124,59 +152,134 @@ class RunWriter:
         """Record an event of ``kind``."""
         with self.lock:
             event = Event(kind, self._clock(), body)
-            self._append((EVENT, kind, event.timestamp, body))
+            if not self._append((EVENT, kind, event.timestamp, body)):
+                self._appender.refuse()
             self.state.apply(event)
 
-    def add_file(self, source: Path) -> ArtifactFile:
-        """Copy a file into the run's blobs."""
-        return add_blob(self._disk, self.layout, source)
+    @contextlib.contextmanager
+    def counting(self, what: str) -> Iterator[None]:
+        """Count ``what`` as one record that is missing, if the disk does not take it."""
+        try:
+            yield
+        except OSError as error:
+            with self.lock:
+                self._appender.miss(what, error)
 
-    def artifact(self, version: ArtifactVersion) -> None:
-        """Record a version of an artifact whose files are blobs already."""
+    def check_room(self, size: int) -> None:
+        """Return if the run may have ``size`` bytes more; else OSError."""
+        self._room.check(size)
+
+    def check_free(self, size: int) -> None:
+        """Return if a file of ``size`` bytes has room in the run's directory; else OSError."""
+        if size > self._disk.free(self.layout.root):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def confirm(self) -> None:
+        """Return if all that the run begins with survives a power cut; else OSError."""
+        if self._appender.is_short and self._appender.error is not None:
+            raise self._appender.error
+        self._sync()
+        self._room.begun()
+
+    def add_file(self, source: Path, *, adopt: bool = False) -> ArtifactFile:
+        """Copy a file into the run's blobs; with ``adopt`` move it there."""
+        self._check_place()
+        return (adopt_blob if adopt else add_blob)(self._disk, self.layout, source)
+
+    def remove_blobs(self, names: Iterable[str], *, named: bool = True) -> None:
+        """Remove blobs that the run says it needs no more, once that survives a power cut.
+
+        With ``named=False`` the run never said that it needs them. Other writers of the attempt may
+        need them for what they are about to say.
+        """
+        if len(self.layout.writer_numbers(self._attempt)) > 1:
+            return
+        if named and self._appender.is_short:
+            return
+        try:
+            if named:
+                self._sync()
+            self._check_place()
+            for name in names:
+                remove_blob(self._disk, self.layout, name)
+        except OSError as error:
+            self._appender.warn("blobs", f"what is no longer needed can't be removed: {error}")
+
+    def artifact(self, version: ArtifactVersion) -> str:
+        """Record a version of an artifact whose files are blobs already; return its manifest."""
         with self.lock:
-            make_directories(self._disk, self.layout.artifacts)
+            self._check_place()
+            make_directories(self._disk, self.layout.artifacts, within=self.layout.root)
             number = len(self.state.artifacts)
             path = self.layout.artifact(self._attempt, self._writer, number)
             document.write(self._disk, path, version.to_document())
             self.event("artifact", {"manifest": path.name})
+        return path.name
 
     def sync(self) -> None:
         """Return when everything recorded so far survives a power cut; the disk may refuse."""
         try:
-            self._journal.sync()
+            self._sync()
         except OSError as error:
-            self._warn(f"syncing to disk failed, training goes on: {error}")
+            self._appender.refuse(error)
+            self._appender.warn("disk", f"syncing to disk failed, training goes on: {error}")
 
     def close(self, exit_code: int, runtime: float) -> None:
         """Write the finish record and seal everything; the run is at rest when this returns."""
+        said = []
         with self.lock:
             self._close_row()
-            self.event("finish", {"exit_code": exit_code, "runtime": runtime})
+            try:
+                self._end({"exit_code": exit_code, "runtime": runtime})
+            except OSError as error:
+                lost = self._appender.lost
+                text = f"{lost} are not recorded, nor how" if lost else "it is not recorded how"
+                said.append(f"{text} the run ended: {error}")
         self._stop.set()
         self._thread.join()
+        self._sealer.join()
+        self._room.release()
         try:
-            for journal in (*self._retired, self._journal):
-                journal.sync()
-                journal.close()
-            self._seal(before=self._segment + 1, compact=True)
+            self._seal_rest()
         except (OSError, WandbkerasError) as error:
-            self._say(f"the run stays unsealed, nothing is lost: {error}")
+            said.append(f"the run stays unsealed, its records are in the journal: {error}")
+        if said:
+            self._appender.say("; ".join(said))
 
     def abandon(self) -> None:
         """Stop without a finish record, as a process that is killed does."""
         self._stop.set()
-        self._thread.join()
+        for thread in (self._thread, self._sealer):
+            if thread.is_alive():
+                thread.join()
         self._journal.close()
+        self._room.release()
 
-    def _claim_attempt(self) -> int:
-        """Own a new attempt by making its directory: two processes never share one."""
-        make_directories(self._disk, self.layout.attempts)
+    def withdraw(self) -> None:
+        """Undo that this writer began, before it has recorded a row."""
+        self.abandon()
+        with contextlib.suppress(OSError):
+            self._disk.remove(self._journal.path)
+        self._disown()
+
+    def _claim_attempt(self, begin: int | None) -> int:
+        """Own a new attempt by making its directory: two processes never share one.
+
+        That is attempt ``begin`` (FileExistsError if another process has it), else the next free.
+        """
+        make_directories(self._disk, self.layout.attempts, within=self.layout.root)
+        if begin is not None:
+            self._disk.make_directory(self.layout.attempt(begin))
+            self._owned = [self.layout.attempt(begin)]
+            self._disk.sync_directory(self.layout.attempts)
+            return begin
         while True:
             attempt = max(self.layout.attempt_numbers(), default=-1) + 1
             try:
                 self._disk.make_directory(self.layout.attempt(attempt))
             except FileExistsError:
                 continue
+            self._owned = [self.layout.attempt(attempt)]
             self._disk.sync_directory(self.layout.attempts)
             return attempt
 
@@ -204,79 +307,125 @@ class RunWriter:
         """End the uncommitted row, if there is one."""
         if self._partial is not None:
             step, timestamp, runtime, row = self._partial
-            if self.state.metrics.missing_step_metrics(row):
-                self.history(step, timestamp, runtime, {}, complete=True)
-                return
+            missing = self.state.metrics.missing_step_metrics(row)
+            if missing and self._append((HISTORY, step, timestamp, runtime, missing)):
+                row = {**row, **missing}
             self._partial = None
             self.state.apply_row(step, timestamp, runtime, row)
 
-    def _append(self, record: tuple[Any, ...]) -> bool:
-        """Append a record; False, counting it, if the disk does not take it."""
-        try:
-            if self._dropped:
-                self._append_dropped()
-            self._journal.append(encode_frame(record))
-        except OSError as error:
-            if record[0] != EVENT:
-                self._dropped["rows"] += 1
-            elif record[1] != "heartbeat":
-                self._dropped["events"] += 1
-            self._warn(f"not everything is recorded from here on, training goes on: {error}")
-            return False
-        return True
-
-    def _append_dropped(self) -> None:
-        """Say in the run how much the disk did not take: (pieces of) rows, and events."""
-        rows, events = self._dropped["rows"], self._dropped["events"]
-        body = {"rows": rows, "events": events, "reason": "the disk took no more"}
-        event = Event("dropped", self._clock(), body)
+    def _begin(self, body: Mapping[str, Any]) -> None:
+        """Record, surviving a power cut, that the attempt begins; or OSError."""
+        event = Event("attempt", self._clock(), body)
         self._journal.append(encode_frame((EVENT, event.type, event.timestamp, body)))
+        self._journal.sync()
+        self._state.apply(event)
+
+    def _end(self, body: Mapping[str, Any]) -> None:
+        """Record how the run ended; or OSError."""
+        event = Event("finish", self._clock(), body)
+        self._appender.end((EVENT, event.type, event.timestamp, body), self._room.release)
         self.state.apply(event)
-        self._dropped.clear()
 
     def _rotate(self) -> None:
         """Begin a new segment; the old one is synced and sealed in the background."""
         self._segment += 1
         try:
+            self._check_place()
             journal = self._open_segment()
         except OSError:
             self._segment -= 1  # go on in the old one: it may still have room
+            self._rotate_at = self._journal.size + self._room.segment_bytes // 8
             return
+        self._rotate_at = self._room.segment_bytes
         self._retired.append(self._journal)
-        self._journal = journal
+        self._journal = self._appender.journal = journal
 
     def _work(self) -> None:
-        """Sync every second, seal retired segments, and say that the run is alive."""
+        """Sync every second, and say that the run is alive."""
         while not self._stop.wait(SYNC_SECONDS):
             try:
-                self._journal.sync()
+                self._sync()
+                self._check_place()
+            except OSError as error:
+                self._appender.warn("disk", f"syncing to disk failed, training goes on: {error}")
+            with self.lock, contextlib.suppress(OSError):
+                self._appender.make_good()
+                if self._clock() - self._state.last_seen >= HEARTBEAT_SECONDS:
+                    self._beat()
+
+    def _sync(self) -> None:
+        """Return when everything recorded so far survives a power cut; or OSError.
+
+        The oldest segment first, so that a power cut meanwhile takes the latest records.
+        """
+        with self.lock:
+            journals = [*self._retired, self._journal]
+        for journal in journals:
+            journal.sync()
+
+    def _seal_behind(self) -> None:
+        """Seal retired segments; in a thread of its own, because no sync may wait for that."""
+        while not self._stop.wait(SYNC_SECONDS):
+            # Without room for the parts nothing is lost, and the end tries again.
+            with contextlib.suppress(OSError, WandbkerasError):
                 self._seal_retired()
-            except (OSError, WandbkerasError) as error:
-                self._warn(f"syncing to disk failed, training goes on: {error}")
-            if self._clock() - self._state.last_seen >= HEARTBEAT_SECONDS:
-                self.event("heartbeat", {})
+
+    def _beat(self) -> None:
+        """Say that the run is alive."""
+        event = Event("heartbeat", self._clock(), {})
+        self._journal.append(encode_frame((EVENT, event.type, event.timestamp, event.body)))
+        self._state.apply(event)
 
     def _seal_retired(self) -> None:
         with self.lock:
-            retired, self._retired = self._retired, []
-            before = self._segment
+            retired, before = list(self._retired), self._segment
+        for journal in retired:
+            journal.sync()
+            journal.close()
+            with self.lock:
+                self._retired.remove(journal)
         if retired:
-            for journal in retired:
+            self._seal(before=before, compact=False)
+
+    def _seal_rest(self) -> None:
+        """Seal everything, as one part a stream if there is room for a second copy of it."""
+        journals, self._retired = [*self._retired, self._journal], []
+        try:
+            for journal in journals:
                 journal.sync()
+        finally:
+            for journal in journals:
                 journal.close()
+        before = self._segment + 1
+        try:
+            self._seal(before=before, compact=True)
+        except OSError:
             self._seal(before=before, compact=False)
 
     def _seal(self, *, before: int, compact: bool) -> None:
         # Only sealing needs pyarrow, and importing that takes longer than starting a run may.
         from wandbkeras.store.seal import seal
 
-        seal(self._disk, self.layout, self._attempt, self._writer, before=before, compact=compact)
+        self._check_place()
+        disk, attempt, writer = self._room.sealing, self._attempt, self._writer
+        seal(disk, self.layout, attempt, writer, before=before, compact=compact)
 
-    def _warn(self, text: str) -> None:
-        """Say the first trouble with the disk; the rest is counted."""
-        if not self._warned:
-            self._warned = True
-            self._say(text)
+    def _check_place(self) -> None:
+        """Return if the run lies where it began; OSError if it was moved, removed or unmounted.
 
-    def _say(self, text: str) -> None:
-        print(f"wandbkeras: {self.layout.root}: {text}", file=sys.stderr)  # noqa: T201
+        Else what is made by its path would lie elsewhere than its journal.
+        """
+        if not self.layout.attempt(self._attempt).is_dir():
+            gone = "the run directory is gone"
+            raise FileNotFoundError(errno.ENOENT, gone, str(self.layout.root))
+
+    def _disown(self) -> None:
+        """Remove the directories that this writer began; the run too, if nothing else has begun."""
+        layout = self.layout
+        with contextlib.suppress(OSError):
+            for directory in (*self._owned, layout.attempts):
+                if directory.is_dir():
+                    directory.rmdir()
+            if [path.name for path in layout.root.iterdir()] == [layout.info.name]:
+                layout.info.unlink()
+            layout.root.rmdir()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice, zip_longest
 from typing import Any
 
@@ -86,6 +86,22 @@ def differences(content: Content, remote: RemoteRun, sent: Collection[Artifact] 
     found += _info_differences(content, remote)
     for artifact, version in match_artifacts(content, remote):
         found += artifact_differences(artifact, version, with_aliases=artifact in sent)
+    found += file_differences(content, remote).values()
+    return found
+
+
+def file_differences(content: Content, remote: RemoteRun) -> dict[str, str]:
+    """Return in what the run's files, by their names, differ from those that the server holds."""
+    found = {}
+    for name, file in content.files.items():
+        held = remote.files.get(name)
+        if held is None:
+            found[name] = f"file {name!r:.80} is missing"
+        elif (held.size, held.md5) != (file.size, file.md5):
+            found[name] = (
+                f"file {name!r:.80}: expected {file.size} bytes with the MD5 {file.md5}, "
+                f"found {held.size} with {held.md5 or 'none'}"
+            )
     return found
 
 
@@ -94,19 +110,31 @@ def match_artifacts(
 ) -> list[tuple[Artifact, RemoteArtifact | None]]:
     """Pair each artifact version with the one that the server holds for it, None if it lacks it.
 
-    Both are in order, so the same content may come again after another.
+    The server calls the version that came last the latest. So its last versions must be the run's
+    first ones, in order, and those after them are lacking, even if it holds them further back.
     """
     held: dict[str, list[RemoteArtifact]] = {}
     for version in sorted(remote.artifacts, key=lambda a: int(a.version.removeprefix("v"))):
         held.setdefault(version.name, []).append(version)
-    pairs: list[tuple[Artifact, RemoteArtifact | None]] = []
+    recorded: dict[str, list[Artifact]] = {}
     for artifact in content.artifacts:
-        left = held.get(artifact.version.name, [])
-        index = next((i for i, v in enumerate(left) if v.digest == artifact.digest), None)
-        pairs.append((artifact, None if index is None else left[index]))
-        if index is not None:
-            del left[: index + 1]
-    return pairs
+        recorded.setdefault(artifact.version.name, []).append(artifact)
+    found: dict[int, RemoteArtifact] = {}
+    for name, artifacts in recorded.items():
+        numbers = [artifact.number for artifact in artifacts]
+        there = [v for v in held.get(name, []) if v.digest not in content.dropped_digests]
+        last = _overlap(there, [artifact.digest for artifact in artifacts])
+        found |= dict(zip(numbers, last, strict=False))
+    return [(artifact, found.get(artifact.number)) for artifact in content.artifacts]
+
+
+def _overlap(held: Sequence[RemoteArtifact], digests: Sequence[str]) -> Sequence[RemoteArtifact]:
+    """Return the longest end of ``held`` whose digests are the first of ``digests``."""
+    for start in range(max(0, len(held) - len(digests)), len(held)):
+        end = held[start:]
+        if [version.digest for version in end] == list(digests[: len(end)]):
+            return end
+    return ()
 
 
 def artifact_differences(
@@ -119,6 +147,10 @@ def artifact_differences(
     checks = {
         "type": (artifact.version.type, version.type),
         "files": (dict(artifact.files), dict(version.files)),
+        "references": (
+            {path: reference.ref for path, reference in artifact.version.references.items()},
+            dict(version.references),
+        ),
         "metadata": (dict(artifact.version.metadata), dict(version.metadata)),
         "description": (artifact.version.description or None, version.description),
     }

@@ -16,16 +16,17 @@ from typing import Any
 
 from wandbkeras.store.metrics import MetricDefinition
 from wandbkeras.store.reader import State, StoredRun
-from wandbkeras.store.schema import HISTOGRAM, ArtifactVersion, Row, RunInfo
+from wandbkeras.store.schema import HISTOGRAM, ArtifactFile, ArtifactVersion, Row, RunInfo
 
 _ARTIFACT_HEADER = b"wandb-artifact-manifest-v1\n"
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """An artifact version with the digests by which W&B knows it; ``files`` maps to base64 MD5s.
+    """An artifact version with the digests by which W&B knows it.
 
-    ``aliases`` are those that it ends with: a later version of the run takes them over.
+    ``files`` maps paths to base64 MD5s, and to W&B's digests those of references. ``aliases`` are
+    those that it ends with: a later version of the run takes them over.
     """
 
     version: ArtifactVersion
@@ -92,7 +93,7 @@ class Content:
         latest: dict[str, int] = {}
         holders: dict[tuple[str, str], int] = {}
         for number, version in enumerate(self.run.artifacts):
-            files = {path: _base64(file.md5) for path, file in version.files.items()}
+            files = file_digests(version)
             digest = artifact_digest(files)
             index = latest.get(version.name)
             if index is None or artifacts[index].digest != digest:
@@ -103,6 +104,23 @@ class Content:
             replace(artifact, aliases=tuple(a for (_, a), i in holders.items() if i == index))
             for index, artifact in enumerate(artifacts)
         ]
+
+    @cached_property
+    def dropped_digests(self) -> set[str]:
+        """The digests of versions that the run no longer keeps, but a server may hold."""
+        dropped = {artifact_digest(file_digests(v)) for v in self.run.dropped_artifacts}
+        return dropped - {artifact.digest for artifact in self.artifacts}
+
+    @property
+    def files(self) -> Mapping[str, ArtifactFile]:
+        """The files of the run itself, by their names."""
+        return self.run.files
+
+
+def file_digests(version: ArtifactVersion) -> dict[str, str]:
+    """Return the digest by which W&B knows each file and each reference of a version."""
+    files = {path: _base64(file.md5) for path, file in version.files.items()}
+    return files | {path: reference.digest for path, reference in version.references.items()}
 
 
 def artifact_digest(files: Mapping[str, str]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +19,7 @@ from wandbkeras.errors import (
     NotVerifiedError,
     RefusedError,
     SyncError,
+    UnreachableError,
     UsageError,
     WandbkerasError,
 )
@@ -66,7 +67,9 @@ class Result:
     """How the sync of one run ended.
 
     ``unchanged``: a receipt says that all of it is there already, nothing was asked or sent.
-    ``verified``: all of it was read back. ``failed``: ``error`` says why.
+    ``verified``: all of it was read back. ``failed``: ``error`` says why. ``lost`` is what damage
+    had cost the run before, a line each: all of the rest is meant. ``dropped`` and
+    ``dropped_events`` count the rows and other records that the run never got.
     """
 
     path: Path
@@ -75,8 +78,12 @@ class Result:
     receipt: Receipt | None = None
     rows_sent: int = 0
     artifacts_sent: int = 0
+    files_sent: int = 0
     seconds: float = 0.0
     error: WandbkerasError | None = None
+    lost: tuple[str, ...] = ()
+    dropped: int = 0
+    dropped_events: int = 0
 
     @property
     def exit_code(self) -> int:
@@ -99,13 +106,21 @@ def sync(
         started = time.monotonic()
         run_id = None
         try:
-            run = StoredRun(path)
+            run = StoredRun(path, strict=True)
             run_id = run.info.id
-            yield session.sync(run, started)
+            result = session.sync(run, started)
+            yield replace(
+                result,
+                lost=tuple(run.lost),
+                dropped=run.folded.dropped,
+                dropped_events=run.folded.dropped_events,
+            )
         except (WandbkerasError, OSError) as error:
             seconds = time.monotonic() - started
             if isinstance(error, OSError):
                 error = SyncError(f"{path}: {error}")
+            elif isinstance(error, DamagedError):
+                error = DamagedError(f"{error}: seal what is sound with `wandbkeras repair {path}`")
             yield Result(path, run_id, "failed", seconds=seconds, error=error)
 
 
@@ -140,9 +155,16 @@ class _Session:
         receipt = _receipt(content, destination, plan, remote, mark)
         self._write(directory, destination, receipt)
         sent = 0 if plan.complete else len(content.steps) - plan.first_row
-        artifacts = 0 if plan.complete else len(plan.artifacts)
-        seconds = time.monotonic() - started
-        return Result(run.path, run.info.id, "verified", receipt, sent, artifacts, seconds)
+        return Result(
+            run.path,
+            run.info.id,
+            "verified",
+            receipt,
+            rows_sent=sent,
+            artifacts_sent=0 if plan.complete else len(plan.artifacts),
+            files_sent=0 if plan.complete else len(plan.files),
+            seconds=time.monotonic() - started,
+        )
 
     def _destination(self, run: StoredRun) -> Destination:
         return Destination(
@@ -168,7 +190,8 @@ class _Session:
         """Render and upload what is missing."""
         rows = len(content.steps) - plan.first_row
         self.progress(
-            f"{content.info.id}: sending {rows} rows and {len(plan.artifacts)} artifact versions"
+            f"{content.info.id}: sending {rows} rows, {len(plan.artifacts)} artifact versions and "
+            f"{len(plan.files)} files"
         )
         with tempfile.TemporaryDirectory(prefix="wandbkeras-sync-") as name:
             scratch = Path(name)
@@ -188,13 +211,18 @@ class _Session:
         pause = _FIRST_PAUSE_S
         while True:
             self.progress(f"{content.info.id}: reading back")
-            remote, missing = _look(content, plan, server)
-            if remote is not None and not missing:
-                return remote
+            failure: SyncError
+            try:
+                remote, missing = _look(content, plan, server)
+                if remote is not None and not missing:
+                    return remote
+                failure = _not_verified(plan, remote, missing, said)
+            except UnreachableError as error:
+                failure = error
             # What was refused stays refused; only what may still be on its way is waited for.
             left = self.options.timeout_s - (time.monotonic() - started)
             if not arriving or left <= 0:
-                raise _not_verified(plan, remote, missing, said)
+                raise failure
             time.sleep(min(pause, left))
             pause = min(2 * pause, _LONGEST_PAUSE_S)
 
@@ -211,7 +239,7 @@ class _Session:
 def _look(content: Content, plan: Plan, server: Server) -> tuple[RemoteRun | None, list[str]]:
     """Read everything back once; return the run and what is missing or different."""
     destination = plan.destination
-    remote = server.find(plan.entity, destination.project, destination.run_id)
+    remote = server.find(plan.entity, destination.project, destination.run_id, content.files)
     if remote is None:
         return None, ["the run is not there"]
     found = differences(content, remote, plan.artifacts)
@@ -252,6 +280,7 @@ def _receipt(
         fingerprint=mark,
         state=remote.state,
         rows=len(content.steps),
+        files=len(content.files),
         artifacts=[
             {"name": held.name, "version": held.version, "digest": held.digest}
             for _, held in match_artifacts(content, remote)

@@ -13,7 +13,12 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from wandbkeras.errors import ConflictError
-from wandbkeras.sync.compare import differences, match_artifacts, row_differences
+from wandbkeras.sync.compare import (
+    differences,
+    file_differences,
+    match_artifacts,
+    row_differences,
+)
 from wandbkeras.sync.content import Artifact, Content
 from wandbkeras.sync.destination import Destination
 from wandbkeras.sync.readback import RemoteRun, Server
@@ -24,12 +29,16 @@ _QUIET_S = 120.0
 
 @dataclass(frozen=True)
 class Plan:
-    """What to send: the rows from ``first_row`` and ``artifacts``; ``complete`` if nothing."""
+    """What to send: the rows from ``first_row``, ``artifacts``, and ``files`` by their names.
+
+    ``complete`` if nothing.
+    """
 
     destination: Destination
     entity: str
     first_row: int = 0
     artifacts: Sequence[Artifact] = field(default_factory=tuple)
+    files: Sequence[str] = ()
     complete: bool = False
 
 
@@ -42,19 +51,20 @@ def make_plan(
     seconds: it lags behind, and the client appends after the true one.
     """
     entity = destination.entity or server.default_entity
-    remote = server.find(entity, destination.project, destination.run_id)
+    remote = server.find(entity, destination.project, destination.run_id, content.files)
     while remote is not None and not _is_settled(content, remote):
         time.sleep(settle_s)
         before = remote
-        remote = server.find(entity, destination.project, destination.run_id)
+        remote = server.find(entity, destination.project, destination.run_id, content.files)
         if remote is not None and remote.line_count == before.line_count:
             break
     if remote is None:
-        return Plan(destination, entity, artifacts=content.artifacts)
+        return Plan(destination, entity, artifacts=content.artifacts, files=tuple(content.files))
     held = held_rows(content, remote, server, entity, destination)
     missing = missing_artifacts(content, remote)
+    files = tuple(file_differences(content, remote))
     complete = held == len(content.steps) and not missing and not differences(content, remote)
-    return Plan(destination, entity, first_row=held, artifacts=missing, complete=complete)
+    return Plan(destination, entity, held, missing, files, complete)
 
 
 def _is_settled(content: Content, remote: RemoteRun) -> bool:
@@ -83,5 +93,5 @@ def held_rows(
 
 
 def missing_artifacts(content: Content, remote: RemoteRun) -> list[Artifact]:
-    """Return the versions that the server lacks, in order."""
+    """Return the versions to send, in order."""
     return [artifact for artifact, held in match_artifacts(content, remote) if held is None]

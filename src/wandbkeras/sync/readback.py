@@ -6,15 +6,16 @@ What a server says it holds is returned as plain values; every exception of wand
 from __future__ import annotations
 
 import atexit
+import base64
 import functools
 import os
 import re
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import urlsplit
@@ -35,6 +36,7 @@ VERSION: str = wandb.__version__
 # The client pages by step, not by row: asked for a range with gaps, it makes a request for every
 # thousand steps of them. So each page is asked for by its own first and last step.
 PAGE_ROWS = 1_000
+_PAGE_FILES = 200
 _MAX_PAGE_STEPS = 2**31 - 1
 _CONNECT_SECONDS = 10.0
 # wandb would ask again for minutes, and a process that ends would wait for it.
@@ -55,6 +57,15 @@ class RemoteArtifact:
     description: str | None
     metadata: Mapping[str, Any]
     files: Mapping[str, str]
+    references: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file of a run as the server describes it; ``md5`` is in hexadecimal."""
+
+    size: int
+    md5: str | None
 
 
 @dataclass(frozen=True)
@@ -75,6 +86,7 @@ class RemoteRun:
     summary: Mapping[str, Any]
     line_count: int
     artifacts: tuple[RemoteArtifact, ...]
+    files: Mapping[str, RemoteFile] = field(default_factory=dict)
 
 
 class Server:
@@ -90,8 +102,13 @@ class Server:
             raise CredentialsError(f"{self.base_url}: the key belongs to no user: run wandb login")
         self.default_entity = str(entity)
 
-    def find(self, entity: str, project: str, run_id: str) -> RemoteRun | None:
-        """Return what the server holds of a run; None if it holds none of this id."""
+    def find(
+        self, entity: str, project: str, run_id: str, files: Collection[str] = ()
+    ) -> RemoteRun | None:
+        """Return what the server holds of a run, of its files those that are named.
+
+        None if it holds none of this id.
+        """
         with _mapped(self.base_url):
             run = self._run(entity, project, run_id)
             if run is None:
@@ -112,6 +129,7 @@ class Server:
                 summary=run.summary_metrics,
                 line_count=int(run.historyLineCount or 0),
                 artifacts=tuple(map(_artifact, run.logged_artifacts())),
+                files=_files(run, files),
             )
 
     def rows(
@@ -215,7 +233,30 @@ def _artifact(version: Any) -> RemoteArtifact:
         description=version.description or None,
         metadata=dict(version.metadata or {}),
         files={path: entry.digest for path, entry in version.manifest.entries.items()},
+        references={path: str(e.ref) for path, e in version.manifest.entries.items() if e.ref},
     )
+
+
+def _files(run: Any, names: Collection[str]) -> dict[str, RemoteFile]:
+    """Return those of the files ``names`` that the server holds the bytes of."""
+    found = run.files(list(names), per_page=_PAGE_FILES) if names else ()
+    return {
+        str(file.name): RemoteFile(int(file.size or 0), _hexadecimal(file.md5)) for file in found
+    }
+
+
+def _hexadecimal(md5: str | None) -> str | None:
+    """Return an MD5, in base64 or in hexadecimal as servers give it, in hexadecimal.
+
+    >>> _hexadecimal("1B2M2Y8AsgTpgAmY7PhCfg=="), _hexadecimal(None)
+    ('d41d8cd98f00b204e9800998ecf8427e', None)
+    """
+    if not md5 or re.fullmatch(r"[0-9a-f]{32}", md5):
+        return md5 or None
+    try:
+        return base64.b64decode(md5).hex()
+    except ValueError:
+        return md5
 
 
 def _check_reachable(base_url: str) -> None:
@@ -256,7 +297,7 @@ def _mapped_error(base_url: str, error: Exception) -> SyncError:
     status = failure.response.http_status if failure.response else 0
     if status == 401:
         return CredentialsError(f"{base_url} refuses the key: {text}")
-    if 400 <= status < 500:
+    if 400 <= status < 500 and status not in (408, 429):
         return RefusedError(f"{base_url} refuses: {text}")
     return UnreachableError(f"{base_url} gives no answer: {text}: try again later")
 

@@ -15,6 +15,7 @@ from typing import Any
 from wandbkeras.errors import DamagedError
 from wandbkeras.store import document
 from wandbkeras.store.disk import Disk, make_directories
+from wandbkeras.store.layout import run_directory_name
 from wandbkeras.store.reader import StoredRun
 from wandbkeras.store.schema import FORMAT_VERSION
 from wandbkeras.sync.destination import Destination
@@ -40,6 +41,7 @@ class Receipt:
     wandb: str
     wandbkeras: str
     not_compared: list[str]
+    files: int = 0
 
 
 def fingerprint(run: StoredRun) -> str:
@@ -66,7 +68,7 @@ def receipts_directory(run: StoredRun, state_directory: Path | None) -> Path:
     """Return where the run's receipts lie: in the run, or elsewhere if that can't be written."""
     if state_directory is None:
         return run.layout.receipts
-    return state_directory / run.path.name
+    return state_directory / run_directory_name(run.info.id, run.info.created)
 
 
 def read_receipt(directory: Path, destination: Destination) -> Receipt | None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from wandbkeras.store.layout import run_directory_name
 from wandbkeras.sync import transaction_log as log
 from wandbkeras.sync.content import Artifact, Content
 from wandbkeras.sync.plan import Plan
@@ -22,8 +23,11 @@ def render(content: Content, plan: Plan, directory: Path, producer: str) -> Path
     ``offline-run-<time>-<id>/run-<id>.wandb``.
     """
     run_id = plan.destination.run_id
-    folder = directory / content.run.path.name.replace("run-", "offline-run-", 1)
+    # Not the directory's own name: it may have been renamed.
+    folder = directory / f"offline-{run_directory_name(content.info.id, content.info.created)}"
     (folder / "files").mkdir(parents=True)
+    for name in plan.files:
+        _link(folder / "files" / name, content.run.blob(content.files[name].sha256))
     staging = directory / "staging"
     staging.mkdir(exist_ok=True)
     with log.TransactionLog(folder / f"run-{run_id}.wandb") as file:
@@ -68,6 +72,8 @@ def records(content: Content, plan: Plan, staging: Path, producer: str) -> Itera
         yield log.history(row.step, row.timestamp, row.runtime, row.values)
     for artifact in plan.artifacts:
         yield _artifact(content, plan, artifact, staging)
+    if plan.files:
+        yield log.files(plan.files)
     yield log.summary(content.summary, content.runtime)
     yield log.exit(content.exit_code, content.runtime, complete=not content.is_running)
 
@@ -86,16 +92,36 @@ def _artifact(content: Content, plan: Plan, artifact: Artifact, staging: Path) -
         aliases=artifact.aliases,
         client_id=_client_id(content, plan, artifact, "version"),
         sequence_client_id=_client_id(content, plan, artifact, "sequence"),
-        files={
-            path: log.ManifestEntry(
-                digest=artifact.files[path],
-                size=file.size,
-                local_path=str(content.run.blob(file.sha256).resolve()),
-            )
-            for path, file in version.files.items()
-        },
+        files={**_files(content, artifact), **_references(artifact)},
         staging_directory=staging.resolve(),
     )
+
+
+def _files(content: Content, artifact: Artifact) -> dict[str, log.ManifestEntry]:
+    return {
+        path: log.ManifestEntry(
+            digest=artifact.files[path],
+            size=file.size,
+            local_path=str(content.run.blob(file.sha256).resolve()),
+        )
+        for path, file in artifact.version.files.items()
+    }
+
+
+def _references(artifact: Artifact) -> dict[str, log.ManifestEntry]:
+    return {
+        path: log.ManifestEntry(digest=r.digest, size=r.size or 0, ref=r.ref)
+        for path, r in artifact.version.references.items()
+    }
+
+
+def _link(path: Path, blob: Path) -> None:
+    """Make the blob the file at ``path``, without a copy: the client only reads it.
+
+    It writes files of its own beside, which have other names.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(blob.resolve())
 
 
 def _client_id(content: Content, plan: Plan, artifact: Artifact, what: str) -> str:

@@ -28,11 +28,15 @@ _FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
 
 @dataclass(frozen=True)
 class ManifestEntry:
-    """A file of an artifact to upload: ``digest`` is the base64 MD5, ``local_path`` its bytes."""
+    """A file of an artifact: ``local_path`` is to be uploaded, ``ref`` is only pointed to.
+
+    ``digest`` is the base64 MD5, or whatever W&B takes for it of a reference.
+    """
 
     digest: str
     size: int
-    local_path: str
+    local_path: str = ""
+    ref: str = ""
 
 
 class TransactionLog:
@@ -213,6 +217,7 @@ def artifact(
             digest=entry.digest,
             size=entry.size,
             local_path=entry.local_path,
+            ref=entry.ref,
             # No second copy in the client's cache.
             skip_cache=True,
         )
@@ -238,6 +243,12 @@ def artifact(
     )
     request = pb.LogArtifactRequest(artifact=record, staging_dir=str(staging_directory))
     return pb.Record(request=pb.Request(log_artifact=request))
+
+
+def files(names: Iterable[str]) -> pb.Record:
+    """Return what names files of the run to upload, which lie in ``files/`` beside the log."""
+    items = [pb.FilesItem(path=name, policy=pb.FilesItem.END) for name in names]
+    return pb.Record(files=pb.FilesRecord(files=items))
 
 
 def exit(exit_code: int, runtime: float, *, complete: bool) -> pb.Record:

@@ -1,0 +1,92 @@
+"""``wandbkeras repair``: a sound run of what can be saved of a damaged one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from wandbkeras.errors import DamagedError, StoreError, WandbkerasError
+from wandbkeras.store.repair import repair_run
+from wandbkeras.store.verify import verify_run
+from wandbkeras_cli.output import json_option, print_json, terminal_progress
+from wandbkeras_cli.paths import run_directories
+from wandbkeras_cli.verify import damage_document
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--dry-run", is_flag=True, help="Change nothing, only say what would be lost.")
+@json_option
+def repair(paths: tuple[Path, ...], dry_run: bool, as_json: bool) -> None:
+    """Make the runs in PATHS (stores or runs) sound again, as far as they can be saved.
+
+    What is sound is sealed anew, the damaged originals move to damaged/ in the run, and what is
+    lost is said: rows, steps, artifacts. A sound run is not touched, and one that is still being
+    recorded is refused. It can be interrupted and run again. Exit status 0 means that all runs are
+    sound now.
+
+    \b
+    Example:
+      wandbkeras repair --dry-run runs
+      wandbkeras repair runs
+    """
+    progress = terminal_progress()
+    repaired = []
+    for path in run_directories(paths):
+        repaired.append(_describe(path, dry_run, progress))
+        if repaired[-1]["error"]:
+            click.echo(f"wandbkeras: {repaired[-1]['error']}", err=True)
+        elif not as_json:
+            _print(repaired[-1], dry_run)
+    code = max((entry.pop("exit_code") for entry in repaired), default=0)
+    if as_json:
+        print_json({"runs": repaired, "exit_code": code})
+    click.get_current_context().exit(code)
+
+
+def _describe(path: Path, dry_run: bool, progress: Callable[[str], None]) -> dict[str, Any]:
+    """Repair a run and return how that went."""
+    try:
+        done = repair_run(path, dry_run=dry_run, progress=progress)
+        # What was repaired is not believed to be sound, it is looked at.
+        sound = not done.damage or not (dry_run or verify_run(path, progress=progress).damage)
+        return {
+            "path": str(path),
+            "id": done.run_id,
+            "sound": sound,
+            "damage": [damage_document(damage) for damage in done.damage],
+            "rows_kept": done.rows_kept,
+            "rows_lost": done.rows_lost,
+            "rows_lost_is_exact": done.is_exact,
+            "artifacts_lost": done.artifacts,
+            "files_lost": done.saved_files,
+            "moved": done.moved,
+            "error": None,
+            "exit_code": 0 if sound else DamagedError.exit_code,
+        }
+    except WandbkerasError as error:
+        return {"path": str(path), "error": str(error), "exit_code": error.exit_code}
+    except OSError as error:
+        return {"path": str(path), "error": f"{path}: {error}", "exit_code": StoreError.exit_code}
+
+
+def _print(run: dict[str, Any], dry_run: bool) -> None:
+    if not run["damage"]:
+        click.echo(f"{run['id']}: sound: nothing to repair")
+        return
+    for damage in run["damage"]:
+        click.echo(f"{run['id']}: {damage['path']}: {damage['reason']}")
+    for line in (*run["artifacts_lost"], *run["files_lost"]):
+        click.echo(f"{run['id']}: lost: {line}")
+    rows = f"{run['rows_kept']} rows kept, {run['rows_lost']} lost"
+    if not run["rows_lost_is_exact"]:
+        rows += " and what the damaged bytes of the journal held"
+    if dry_run:
+        click.echo(f"{run['id']}: can be repaired: {rows}")
+    elif run["sound"]:
+        click.echo(f"{run['id']}: repaired: {rows}; the originals are in {run['path']}/damaged")
+    else:
+        click.echo(f"{run['id']}: not repaired: see `wandbkeras verify {run['path']}`")

@@ -1,0 +1,88 @@
+"""``wandbkeras verify``: whether every byte of a run is what was written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from wandbkeras.errors import DamagedError, StoreError, WandbkerasError
+from wandbkeras.store.journal import Damage
+from wandbkeras.store.verify import verify_run
+from wandbkeras_cli.output import human_size, json_option, print_json, terminal_progress
+from wandbkeras_cli.paths import run_directories
+
+
+@click.command()
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@json_option
+def verify(paths: tuple[Path, ...], as_json: bool) -> None:
+    """Check every byte of the runs in PATHS (stores or runs; default: ./runs).
+
+    Prints a line for each damaged place and one for each run. Exit status 0 means that everything
+    is as it was written, 4 that something is not. Changes nothing.
+
+    \b
+    Example:
+      wandbkeras verify runs
+    """
+    progress = terminal_progress()
+    checked = []
+    for path in run_directories(paths or (Path("runs"),)):
+        checked.append(_describe(path, progress))
+        if not as_json:
+            _print(checked[-1])
+        elif checked[-1]["error"]:
+            click.echo(f"wandbkeras: {checked[-1]['error']}", err=True)
+    code = max((entry.pop("exit_code") for entry in checked), default=0)
+    if as_json:
+        print_json({"runs": checked, "exit_code": code})
+    click.get_current_context().exit(code)
+
+
+def damage_document(damage: Damage) -> dict[str, Any]:
+    """Return a damaged place for programs."""
+    return {**vars(damage), "path": damage.path.as_posix()}
+
+
+def _describe(path: Path, progress: Callable[[str], None]) -> dict[str, Any]:
+    """Return what was found in a run; for one that can't be checked, the reason."""
+    try:
+        found = verify_run(path, progress=progress)
+        return {
+            "path": str(path),
+            "sound": not found.damage,
+            "damage": [damage_document(damage) for damage in found.damage],
+            "torn": found.torn,
+            "lost": [damage_document(damage) for damage in found.lost],
+            "files": found.files,
+            "bytes": found.bytes,
+            "error": None,
+            "exit_code": DamagedError.exit_code if found.damage else 0,
+        }
+    except WandbkerasError as error:
+        return {"path": str(path), "error": str(error), "exit_code": error.exit_code}
+    except OSError as error:
+        return {"path": str(path), "error": f"{path}: {error}", "exit_code": StoreError.exit_code}
+
+
+def _print(run: dict[str, Any]) -> None:
+    if run["error"]:
+        click.echo(f"wandbkeras: {run['error']}", err=True)
+        return
+    path = run["path"]
+    for damage in run["damage"]:
+        place = f"{damage['size']} bytes at offset {damage['offset']}"
+        click.echo(f"{path}/{damage['path']}: {place}: {damage['reason']}")
+    checked = f"{run['files']} files, {human_size(run['bytes'])}"
+    notes = [
+        *([f"{run['torn']} bytes of a last record that was not finished"] if run["torn"] else []),
+        *([f"{len(run['lost'])} places lost earlier"] if run["lost"] else []),
+    ]
+    if run["sound"]:
+        click.echo("; ".join([f"{path}: sound: {checked}", *notes]))
+    else:
+        places = f"{path}: damaged: {len(run['damage'])} places in {checked}"
+        click.echo("; ".join([places, *notes, f"see `wandbkeras repair --dry-run {path}`"]))

@@ -1,0 +1,201 @@
+"""What was read from disk is what the format allows, or a ValueError says what isn't.
+
+A checksum proves nothing of a stranger's file: whoever wrote it made the checksum, too. So types,
+ranges and depth are checked once, where bytes become values, and nothing behind that asks again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from typing import Annotated, Any, TypedDict, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+# Documented in docs/format.md, "Limits".
+MAX_DEPTH = 64
+# Metrics have any name but those of the columns that the store writes itself.
+RESERVED = frozenset({"_step", "_timestamp", "_runtime", "_attempt", "_null"})
+
+# Numbers that a protobuf message, a date and a column hold.
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+ExitCode = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
+Seconds = Annotated[float, Meta(ge=0, lt=2**31)]
+Instant = Annotated[float, Meta(gt=-1e15, lt=1e15)]
+Date = Annotated[float, Meta(ge=0, lt=253_402_300_800)]  # to the end of the year 9999
+Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", max_length=64)]
+Md5 = Annotated[str, Meta(pattern="^[0-9a-f]{32}$", max_length=32)]
+
+_T = TypeVar("_T")
+_HARMLESS = frozenset({float, bool, type(None)})
+
+
+def convert(value: Any, kind: type[_T], **options: Any) -> _T:
+    """Return ``value`` as a ``kind``, member by member; ValueError if one is of another type."""
+    try:
+        converted: _T = msgspec.convert(value, kind, **options)
+        return converted
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from error
+
+
+def is_instant(value: Any) -> bool:
+    """Whether ``value`` is an :data:`Instant`; an integer is the equal number."""
+    return type(value) in (float, int) and -1e15 < value < 1e15
+
+
+def is_seconds(value: Any) -> bool:
+    """Whether ``value`` is :data:`Seconds`."""
+    return type(value) in (float, int) and 0 <= value < 2**31
+
+
+def check_value(value: Any, depth: int = MAX_DEPTH) -> None:
+    """Raise ValueError unless ``value`` is one that the format knows, not nested too deeply."""
+    kind = type(value)
+    if kind is int:
+        if not -(2**63) <= value < 2**63:
+            raise ValueError("an integer that does not fit 64 bits with a sign")
+    elif kind is str:
+        _check_text(value)
+    elif kind is dict:
+        _check_text(_joined(value))
+        _check_items(value.values(), depth)
+    elif kind is list:
+        _check_items(value, depth)
+    elif kind not in _HARMLESS:
+        raise ValueError(f"a value of type {kind.__name__}")
+
+
+def _check_items(items: Collection[Any], depth: int) -> None:
+    if _HARMLESS.issuperset(map(type, items)):
+        return
+    if not depth:
+        raise ValueError(f"nested more than {MAX_DEPTH} levels deep")
+    for item in items:
+        if type(item) not in _HARMLESS:
+            check_value(item, depth - 1)
+
+
+def _joined(keys: Iterable[Any]) -> str:
+    try:
+        return "".join(keys)
+    except TypeError as error:
+        raise ValueError("a mapping whose keys aren't strings") from error
+
+
+def _check_text(text: str) -> None:
+    if not text.isascii():
+        text.encode()  # a lone surrogate is a UnicodeEncodeError, which is a ValueError
+
+
+def check_row(values: Mapping[str, Any]) -> None:
+    """Raise ValueError unless ``values`` is what was logged at a step."""
+    check_value(values)
+    if not RESERVED.isdisjoint(values):
+        raise ValueError("a metric with the name of an index column")
+    if dict in map(type, values.values()):
+        for value in values.values():
+            if type(value) is dict and value.get("_type") == "histogram":
+                _check_histogram(value)
+
+
+def _check_histogram(value: Mapping[str, Any]) -> None:
+    histogram = convert(value, _Histogram)
+    if len(histogram.bins) != len(histogram.values) + 1:
+        raise ValueError("a histogram whose bins don't match its counts")
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return the value of a JSON text; ValueError if it is none, or not one of the format."""
+    try:
+        value = json.loads(text)
+    except RecursionError as error:
+        raise ValueError(f"nested more than {MAX_DEPTH} levels deep") from error
+    check_value(value)
+    return value
+
+
+class _Stats(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    count: int | None = None
+    nan: int | None = None
+    posinf: int | None = None
+    neginf: int | None = None
+    zero: int | None = None
+    min: float | None = None
+    max: float | None = None
+    mean: float | None = None
+    std: float | None = None
+
+
+class _Histogram(msgspec.Struct, frozen=True):
+    values: list[float]
+    bins: list[float]
+    stats: _Stats | None = None
+
+
+class Process(TypedDict, total=False):
+    """Who writes, and where it goes on: what a segment's header and an attempt's event say."""
+
+    host: str | None
+    boot: str | None
+    pids: str | None
+    pid: int | None
+    started: int | None
+    program: str | None
+    python: str | None
+    launch: str | None
+    from_step: Count | None
+    run: dict[str, Any] | None
+    resume: _Resume | None
+
+
+class _Resume(TypedDict):
+    config: dict[str, Any]
+    summary: dict[str, Any]
+    metrics: dict[str, Any]
+
+
+class _Change(TypedDict, total=False):
+    update: dict[str, Any]
+    remove: list[str]
+
+
+class _Manifest(TypedDict):
+    manifest: str
+
+
+class _File(TypedDict):
+    path: str
+    sha256: Sha256
+    md5: Md5
+    size: Count
+
+
+class _Dropped(TypedDict):
+    rows: Count
+    events: Count
+
+
+class _Finish(TypedDict):
+    exit_code: ExitCode
+    runtime: Seconds
+
+
+_BODIES: Mapping[str, Any] = {
+    "attempt": Process,
+    "rollback": Process,
+    "config": _Change,
+    "summary": _Change,
+    "artifact": _Manifest,
+    "artifact_dropped": _Manifest,
+    "file": _File,
+    "dropped": _Dropped,
+    "finish": _Finish,
+}
+
+
+def check_body(kind: str, body: Mapping[str, Any]) -> None:
+    """Raise ValueError unless ``body`` has what an event of this kind must have."""
+    if kind in _BODIES:
+        convert(body, _BODIES[kind])

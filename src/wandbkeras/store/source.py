@@ -1,0 +1,94 @@
+"""The files of a run as a reader asks for them; the first that is damaged is an error.
+
+:class:`wandbkeras.store.salvage.Salvage` answers the same questions from what is sound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from wandbkeras.errors import DamagedError, NotFoundError
+from wandbkeras.store.journal import Damage
+from wandbkeras.store.layout import Layout
+from wandbkeras.store.parquet import Part, file_sha256, read_part
+from wandbkeras.store.schema import ArtifactVersion, RunInfo, read_artifact, read_info
+from wandbkeras.store.seal import Manifest, read_manifest
+
+
+class Source:
+    """Reads the files of the run at ``layout``; DamagedError if one isn't as it was written."""
+
+    def __init__(self, layout: Layout) -> None:
+        if not is_run(layout.root):
+            raise NotFoundError(
+                f"{layout.root}: not a run (no run.json): expected a directory that "
+                "wandbkeras.init made"
+            )
+        self.layout = layout
+        self.damage: list[Damage] = []
+
+    def writers(self) -> list[tuple[int, int]]:
+        """Return attempt and number of every writer that left anything, in order."""
+        found = {
+            (attempt, writer)
+            for attempt in self.layout.attempt_numbers()
+            for writer in self.layout.writer_numbers(attempt)
+        }
+        # Whoever sealed anything sealed an event, so a lost manifest shows by this.
+        return sorted(found.union(self.layout.sealed_writers("events")))
+
+    def info(self) -> RunInfo:
+        """Return what ``run.json`` says."""
+        try:
+            return read_info(self.layout.info)
+        except FileNotFoundError as error:
+            raise DamagedError(f"{self.layout.info}: missing") from error
+
+    def manifest(self, attempt: int, writer: int) -> Manifest:
+        """Return the writer's manifest, an empty one before its first sealing."""
+        while True:
+            manifest = read_manifest(self.layout, attempt, writer)
+            if manifest.seals or not self._is_missing(attempt, writer):
+                return manifest
+            path = self.layout.manifest(attempt, writer)
+            if not path.exists():
+                raise DamagedError(f"{path}: missing, there are parts that it named")
+
+    def part(self, part: Part, names: Sequence[str] | None = None) -> pa.Table:
+        """Return a part's table; FileNotFoundError if it is gone, maybe replaced by its writer."""
+        return read_part(self.layout, part, names)
+
+    def missing(self, path: Path) -> None:
+        """Take notice that a part is gone for good."""
+        raise DamagedError(f"{path}: missing, a manifest names it")
+
+    def artifact(self, name: str) -> ArtifactVersion | None:
+        """Return the artifact version that an event names."""
+        path = self.layout.listed_artifact(name)
+        try:
+            return read_artifact(path)
+        except FileNotFoundError as error:
+            raise DamagedError(f"{path}: missing, an event names it") from error
+
+    def blob(self, sha256: str) -> Path:
+        """Return the path of a blob whose bytes are what its name says."""
+        path = self.layout.blob(sha256)
+        if not path.is_file() or path.is_symlink():
+            raise DamagedError(f"{path}: the blob is missing")
+        if file_sha256(path) != sha256:
+            raise DamagedError(f"{path}: the SHA-256 does not match: bytes were changed")
+        return path
+
+    def _is_missing(self, attempt: int, writer: int) -> bool:
+        """Whether a writer without a manifest must have had one: its first segment is sealed."""
+        if self.layout.journal(attempt, writer, 0).exists():
+            return False
+        return bool(self.layout.sealed_parts(attempt, writer))
+
+
+def is_run(path: Path) -> bool:
+    """Whether a directory is a run, maybe one that has lost its ``run.json``."""
+    return (path / "run.json").is_file() or (path / "attempts").is_dir()

@@ -1,0 +1,89 @@
+"""A small run with one of everything, and what a changed byte of it may cost."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tests.strategies import canonical
+from wandbkeras.store import document
+from wandbkeras.store.disk import Disk, make_directories
+from wandbkeras.store.layout import Layout
+from wandbkeras.store.process import describe_process
+from wandbkeras.store.reader import StoredRun
+from wandbkeras.store.schema import ArtifactVersion, RunInfo
+from wandbkeras.store.writer import RunWriter
+
+INFO = RunInfo("k3j9x2ab", 1795412700.0, project="digits", tags=("demo",))
+HISTOGRAM = {"_type": "histogram", "values": [1, 2], "bins": [0.0, 1.0, 2.0]}
+KILLED_ROWS = 3  # of attempt 0, in its journal
+SEALED_ROWS = 6  # of attempt 1, in its parts
+
+
+def record(root: Path) -> Layout:
+    """Make a run: attempt 0 was killed elsewhere, attempt 1 has finished and is sealed."""
+    layout = Layout(root)
+    root.mkdir(parents=True)
+    document.write(Disk(), layout.info, INFO.to_document())
+    killed = _writer(layout, 0)
+    killed.event("config", {"update": {"lr": 0.1}, "remove": []})
+    _log(killed, range(KILLED_ROWS))
+    killed.abandon()
+    finished = _writer(layout, KILLED_ROWS)
+    _log(finished, range(KILLED_ROWS, KILLED_ROWS + SEALED_ROWS))
+    source = root.with_suffix(".source")
+    source.write_bytes(b"weights")
+    file = finished.add_file(source)
+    finished.artifact(ArtifactVersion("model", "model", files={"model.keras": file}))
+    finished.event("summary", {"update": {"best": 0.5}, "remove": []})
+    finished.close(0, 9.0)
+    make_directories(Disk(), layout.receipts)
+    document.write(Disk(), layout.receipts / "server.json", {"format": "wandbkeras-receipt"})
+    return layout
+
+
+def _writer(layout: Layout, from_step: int) -> RunWriter:
+    process = {**describe_process(), "host": "elsewhere", "launch": "x", "from_step": from_step}
+    clock = iter(range(1000 + from_step, 10_000)).__next__
+    return RunWriter(layout, {**process, "run": asdict(INFO)}, clock=clock)
+
+
+def _log(writer: RunWriter, steps: range) -> None:
+    for step in steps:
+        values = {"loss": 1 / (step + 1), "ok": None if step == 4 else True, "w": HISTOGRAM}
+        with writer.lock:
+            writer.history(step, 1000.0 + step**2, 0.5 * step**2, values, complete=True)
+
+
+@contextmanager
+def flipped(path: Path, offset: int, mask: int = 0x10) -> Iterator[bytes]:
+    """Change the bits ``mask`` of one byte, and put it back; give the changed bytes."""
+    good = path.read_bytes()
+    changed = bytearray(good)
+    changed[offset] ^= mask
+    path.write_bytes(changed)
+    try:
+        yield bytes(changed)
+    finally:
+        path.write_bytes(good)
+
+
+def copy(layout: Layout, to: Path) -> Layout:
+    return Layout(Path(shutil.copytree(layout.root, to)))
+
+
+def content(run: StoredRun) -> Any:
+    """What is read of a run, comparable."""
+    rows = [[row.step, row.attempt, row.timestamp, row.runtime, row.values] for row in run.rows()]
+    events = [[event.type, event.timestamp, event.body] for event in run.events()]
+    return canonical([rows, events, run.summary, run.config, run.artifacts, run.state, run.info])
+
+
+def files(layout: Layout) -> list[str]:
+    """The files of a run, by their paths within it."""
+    found = (path for path in sorted(layout.root.rglob("*")) if path.is_file())
+    return [path.relative_to(layout.root).as_posix() for path in found]

@@ -1,0 +1,156 @@
+"""The command line's manners: help, pipes, terminals, and JSON in every case."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from wandbkeras_cli.main import cli
+from wandbkeras_cli.output import human_size
+
+import wandbkeras
+from tests.server.process import LoopbackServer
+from tests.syncing import COMMAND, command, printed, until
+from wandbkeras import Run
+
+
+@pytest.fixture
+def finished(start: Callable[..., Run]) -> Path:
+    run = start(project="digits", id="k3j9x2ab")
+    run.log({"loss": 1.0})
+    run.finish()
+    return Path(run.dir or "")
+
+
+def on_a_terminal(*arguments: str | Path, env: Mapping[str, str]) -> tuple[int, str]:
+    """Run the command with a terminal for everything; return exit code and what was seen."""
+    controller, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [COMMAND, *map(str, arguments)], env=env, stdin=terminal, stdout=terminal, stderr=terminal
+    )
+    os.close(terminal)
+    seen = b""
+    try:
+        while chunk := os.read(controller, 4096):
+            seen += chunk
+    except OSError:  # how Linux says that the terminal was closed
+        pass
+    os.close(controller)
+    return process.wait(), seen.decode()
+
+
+@pytest.mark.parametrize("name", ["", *cli.commands])
+def test_every_help_has_an_example(name: str) -> None:
+    """The example is a command line that begins with wandbkeras and names the command."""
+    done = command(*name.split(), "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(rf"Examples?:\n +wandbkeras {name}", done.stdout)
+
+
+def test_the_version_is_the_packages() -> None:
+    """`--version` says name and version."""
+    assert command("--version").stdout == f"wandbkeras, version {wandbkeras.__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [["ls"], ["ls", "--json"], ["--help"]])
+def test_a_closed_pipe_is_no_trouble(arguments: list[str], finished: Path) -> None:
+    """`| head` that has seen enough causes no traceback."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    paths = [finished] if "ls" in arguments else []
+    done = subprocess.run(
+        [COMMAND, *arguments, *paths], stdout=writer, stderr=subprocess.PIPE, text=True
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_progress_is_shown_on_a_terminal_only(
+    finished: Path, wandb_server: LoopbackServer, tmp_path: Path
+) -> None:
+    """On a terminal each step is said; in a pipe there is the result and nothing else."""
+    env = wandb_server.environ(tmp_path)
+    code, seen = on_a_terminal("sync", finished, env=env)
+    assert code == 0
+    steps = ["asking", "sending 1 rows and 0 artifact versions", "reading back", "verified"]
+    found = [seen.find(step) for step in steps]
+    assert found == sorted(found)
+    assert found[0] >= 0
+    (finished / "sync").rename(tmp_path / "receipts")
+    done = command("sync", finished, env=env)
+    assert (len(done.stdout.splitlines()), done.stderr) == (1, "")
+
+
+def test_no_key_is_no_question(
+    finished: Path, wandb_server: LoopbackServer, tmp_path: Path
+) -> None:
+    """On a terminal too a missing key is said, and no one is asked for it."""
+    env = wandb_server.environ(tmp_path)
+    del env["WANDB_API_KEY"]
+    code, seen = on_a_terminal("sync", finished, env=env)
+    assert code == 8
+    assert "wandb login" in seen
+    assert len(seen.splitlines()) == 1
+
+
+def test_an_interrupted_sync_says_how_to_go_on(
+    finished: Path, wandb_server: LoopbackServer, tmp_path: Path
+) -> None:
+    """Ctrl-C ends with 130, one line and no traceback."""
+    wandb_server.add_fault("delay", kind="file_stream", seconds=5.0)
+    syncing = subprocess.Popen(
+        [COMMAND, "sync", finished, "--json"],
+        env=wandb_server.environ(tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    until(lambda: "UpsertBucket" in [request.operation for request in wandb_server.requests()])
+    syncing.send_signal(signal.SIGINT)
+    out, said = syncing.communicate()
+    assert syncing.returncode == 130
+    assert said.split("\n") == [
+        "", "wandbkeras: interrupted: run the command again, it goes on where it was", "",
+    ]  # fmt: skip
+    assert '"exit_code": 130' in out
+
+
+def test_an_internal_error_is_one_line(finished: Path) -> None:
+    """A bug of ours has an exit code of its own, and a way to its traceback."""
+    code = (
+        "import sys, wandbkeras_cli.ls as ls, wandbkeras_cli.main as main\n"
+        "def broken(paths): raise RuntimeError('a bug')\n"
+        "ls.run_directories = broken\n"
+        f"sys.argv = ['wandbkeras', 'ls', '--json', {str(finished)!r}]\n"
+        "main.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 70
+    (line,) = done.stderr.splitlines()
+    assert "internal error, RuntimeError: a bug" in line
+    assert "WANDBKERAS_DEBUG=1" in line
+    assert printed(done)["error"]["class"] == "RuntimeError"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "WANDBKERAS_DEBUG": "1"},
+    )
+    assert "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (2_500_000, "2.5 MB"), (10**9, "1.0 GB"),
+     (7 * 10**12, "7.0 TB"), (10**16, "10000.0 TB")],
+)  # fmt: skip
+def test_sizes_have_units(size: int, text: str) -> None:
+    """Powers of ten, as disks are sold."""
+    assert human_size(size) == text
