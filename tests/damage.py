@@ -46,6 +46,12 @@ def record(root: Path) -> Layout:
     return layout
 
 
+def only_the_killed_attempt(layout: Layout) -> None:
+    """Leave nothing of the run but `run.json` and attempt 0, which reads faster."""
+    for name in ("attempts/001", "history", "histograms", "events", "artifacts", "blobs", "sync"):
+        shutil.rmtree(layout.root / name)
+
+
 def _writer(layout: Layout, from_step: int) -> RunWriter:
     process = {**describe_process(), "host": "elsewhere", "launch": "x", "from_step": from_step}
     clock = iter(range(1000 + from_step, 10_000)).__next__
