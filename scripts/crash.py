@@ -85,12 +85,12 @@ Say = Callable[[bytes], Any]
 BEGUN, FINISHING = b"b", b"f"
 
 
-def settings(store: Path) -> Settings:
+def settings(store: Path, run_id: str = RUN_ID) -> Settings:
     given = dict.fromkeys(
         ("project", "entity", "name", "group", "job_type", "tags", "notes", "mode")
     )
     return resolve(
-        created=time.time(), directory=store, id=RUN_ID, resume="allow", environ={}, **given
+        created=time.time(), directory=store, id=run_id, resume="allow", environ={}, **given
     )
 
 

@@ -12,7 +12,7 @@ from wandbkeras.errors import StoreError, WandbkerasError
 from wandbkeras.store.reader import StoredRun
 from wandbkeras.store.shortage import counts_text
 from wandbkeras.sync.receipt import sync_state
-from wandbkeras_cli.output import human_size, json_option, print_json, print_table
+from wandbkeras_cli.output import human_size, json_option, print_json, print_table, say
 from wandbkeras_cli.paths import run_directories
 
 _BEST = "best_"
@@ -110,17 +110,17 @@ def _print_troubles(runs: list[dict[str, Any]]) -> None:
     for run in good:
         if run["dropped"] or run["dropped_events"]:
             counts = counts_text(run["dropped"], run["dropped_events"])
-            click.echo(f"{run['id']}: {counts} could not be recorded", err=True)
+            say(f"{run['id']}: {counts} could not be recorded", err=True)
         for line in run["damage"]:
-            click.echo(f"{run['id']}: damaged: {line}", err=True)
+            say(f"{run['id']}: damaged: {line}", err=True)
         if run["lost"]:
             text = (
                 f"{len(run['lost'])} damaged places are lost: see `wandbkeras show {run['path']}`"
             )
-            click.echo(f"{run['id']}: {text}", err=True)
+            say(f"{run['id']}: {text}", err=True)
     for run in runs:
         if run["error"] is not None:
-            click.echo(f"wandbkeras: {run['error']}", err=True)
+            say(f"wandbkeras: {run['error']}", err=True)
 
 
 def _best_text(best: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ import click
 import wandbkeras
 from wandbkeras.errors import WandbkerasError
 from wandbkeras_cli.ls import ls
-from wandbkeras_cli.output import print_json
+from wandbkeras_cli.output import print_json, say
 from wandbkeras_cli.repair import repair
 from wandbkeras_cli.show import show
 from wandbkeras_cli.sync import sync
@@ -77,7 +77,7 @@ def _run() -> int:
 
 
 def _say(text: str) -> str:
-    click.echo(f"wandbkeras: {text}", err=True)
+    say(f"wandbkeras: {text}", err=True)
     return text
 
 

@@ -9,6 +9,9 @@ from typing import Any
 
 import click
 
+# Of a line that may hold what somebody else wrote.
+_LONGEST = 2_000
+
 json_option: Callable[[Any], Any] = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document, for programs."
 )
@@ -21,9 +24,9 @@ def print_json(document: Mapping[str, Any]) -> None:
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print columns, two spaces apart, as wide as their widest cell."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    widths = [max(len(one_line(c)) for c in column) for column in zip(header, *rows, strict=True)]
     for row in (header, *rows):
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        cells = (one_line(cell).ljust(width) for cell, width in zip(row, widths, strict=True))
         click.echo("  ".join(cells).rstrip())
 
 
@@ -32,6 +35,23 @@ def terminal_progress() -> Callable[[str], None]:
     if not sys.stderr.isatty():
         return lambda text: None
     return lambda text: click.echo(click.style(f"… {text}", dim=True), err=True)
+
+
+def one_line(text: str) -> str:
+    """Return what a terminal prints as it is: names in a run may come from a stranger.
+
+    >>> one_line("red: \\x1b[31m, a line\\n")
+    'red: \\\\x1b[31m, a line\\\\n'
+    """
+    text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print one line, whatever is in the names that it quotes."""
+    click.echo(one_line(text), err=err)
 
 
 def human_size(size: int) -> str:

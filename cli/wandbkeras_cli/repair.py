@@ -11,7 +11,7 @@ import click
 from wandbkeras.errors import DamagedError, StoreError, WandbkerasError
 from wandbkeras.store.repair import repair_run
 from wandbkeras.store.verify import verify_run
-from wandbkeras_cli.output import json_option, print_json, terminal_progress
+from wandbkeras_cli.output import json_option, print_json, say, terminal_progress
 from wandbkeras_cli.paths import run_directories
 from wandbkeras_cli.verify import damage_document
 
@@ -38,7 +38,7 @@ def repair(paths: tuple[Path, ...], dry_run: bool, as_json: bool) -> None:
     for path in run_directories(paths):
         repaired.append(_describe(path, dry_run, progress))
         if repaired[-1]["error"]:
-            click.echo(f"wandbkeras: {repaired[-1]['error']}", err=True)
+            say(f"wandbkeras: {repaired[-1]['error']}", err=True)
         elif not as_json:
             _print(repaired[-1], dry_run)
     code = max((entry.pop("exit_code") for entry in repaired), default=0)
@@ -75,18 +75,18 @@ def _describe(path: Path, dry_run: bool, progress: Callable[[str], None]) -> dic
 
 def _print(run: dict[str, Any], dry_run: bool) -> None:
     if not run["damage"]:
-        click.echo(f"{run['id']}: sound: nothing to repair")
+        say(f"{run['id']}: sound: nothing to repair")
         return
     for damage in run["damage"]:
-        click.echo(f"{run['id']}: {damage['path']}: {damage['reason']}")
+        say(f"{run['id']}: {damage['path']}: {damage['reason']}")
     for line in (*run["artifacts_lost"], *run["files_lost"]):
-        click.echo(f"{run['id']}: lost: {line}")
+        say(f"{run['id']}: lost: {line}")
     rows = f"{run['rows_kept']} rows kept, {run['rows_lost']} lost"
     if not run["rows_lost_is_exact"]:
         rows += " and what the damaged bytes of the journal held"
     if dry_run:
-        click.echo(f"{run['id']}: can be repaired: {rows}")
+        say(f"{run['id']}: can be repaired: {rows}")
     elif run["sound"]:
-        click.echo(f"{run['id']}: repaired: {rows}; the originals are in {run['path']}/damaged")
+        say(f"{run['id']}: repaired: {rows}; the originals are in {run['path']}/damaged")
     else:
-        click.echo(f"{run['id']}: not repaired: see `wandbkeras verify {run['path']}`")
+        say(f"{run['id']}: not repaired: see `wandbkeras verify {run['path']}`")

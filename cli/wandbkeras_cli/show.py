@@ -21,7 +21,7 @@ from wandbkeras.store.parquet import Part
 from wandbkeras.store.reader import AttemptView, Store, StoredRun
 from wandbkeras.store.source import is_run
 from wandbkeras.sync.receipt import sync_state
-from wandbkeras_cli.output import human_size, json_option, print_json, print_table
+from wandbkeras_cli.output import human_size, json_option, print_json, print_table, say
 
 _WIDTH = 100
 
@@ -204,7 +204,7 @@ def _print_facts(run: dict[str, Any]) -> None:
     }
     for name, text in facts.items():
         if text is not None:
-            click.echo(f"{name:<9}{text}")
+            say(f"{name:<9}{text}")
 
 
 def _print_mapping(values: Mapping[str, Any]) -> None:
@@ -212,7 +212,7 @@ def _print_mapping(values: Mapping[str, Any]) -> None:
     for key, value in values.items():
         text = json.dumps(value, ensure_ascii=False)
         text = text if len(text) <= _WIDTH else f"{text[: _WIDTH - 1]}…"
-        click.echo(f"  {key:<{width}}  {text}")
+        say(f"  {key:<{width}}  {text}")
 
 
 def _print_troubles(run: dict[str, Any]) -> None:
@@ -223,10 +223,10 @@ def _print_troubles(run: dict[str, Any]) -> None:
         "torn": "bytes of a last record were not finished",
     }.items():
         if run[name]:
-            click.echo(f"{run['id']}: {run[name]} {text}", err=True)
+            say(f"{run['id']}: {run[name]} {text}", err=True)
     for name, word in {"lost": "lost", "damage": "damaged"}.items():
         for line in run[name]:
-            click.echo(f"{run['id']}: {word}: {line}", err=True)
+            say(f"{run['id']}: {word}: {line}", err=True)
 
 
 def _exit_text(code: int | None) -> str:

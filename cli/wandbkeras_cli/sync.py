@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wandbkeras.store.shortage import counts_text
-from wandbkeras_cli.output import json_option, print_json, terminal_progress
+from wandbkeras_cli.output import json_option, print_json, say, terminal_progress
 from wandbkeras_cli.paths import run_directories
 
 if TYPE_CHECKING:
@@ -66,14 +66,14 @@ def sync(
     for result in sync_runs(directories, options, progress=terminal_progress()):
         results.append(result)
         if result.error is not None:
-            click.echo(f"wandbkeras: {result.run_id or result.path}: {result.error}", err=True)
+            say(f"wandbkeras: {result.run_id or result.path}: {result.error}", err=True)
         elif not as_json:
             _print(result)
         if result.dropped or result.dropped_events:
             counts = counts_text(result.dropped, result.dropped_events)
-            click.echo(f"{result.run_id}: {counts} could not be recorded", err=True)
+            say(f"{result.run_id}: {counts} could not be recorded", err=True)
         if result.lost:
-            click.echo(
+            say(
                 f"{result.run_id}: {len(result.lost)} places were damaged and are not in it: see "
                 f"`wandbkeras show {result.path}`",
                 err=True,
@@ -90,9 +90,9 @@ def _print(result: Result) -> None:
     held = f"{receipt.rows} rows, {len(receipt.artifacts)} artifact versions"
     held += f", {receipt.files} files" if receipt.files else ""
     if result.outcome == "unchanged":
-        click.echo(f"{result.run_id}: nothing to send: {held} were verified at {receipt.url}")
+        say(f"{result.run_id}: nothing to send: {held} were verified at {receipt.url}")
     else:
-        click.echo(
+        say(
             f"{result.run_id}: verified: {held}, summary, config and state ({receipt.state}) at "
             f"{receipt.url} ({result.rows_sent} rows sent, {result.seconds:.1f} s)"
         )

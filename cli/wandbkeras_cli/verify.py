@@ -11,7 +11,7 @@ import click
 from wandbkeras.errors import DamagedError, StoreError, WandbkerasError
 from wandbkeras.store.journal import Damage
 from wandbkeras.store.verify import verify_run
-from wandbkeras_cli.output import human_size, json_option, print_json, terminal_progress
+from wandbkeras_cli.output import human_size, json_option, print_json, say, terminal_progress
 from wandbkeras_cli.paths import run_directories
 
 
@@ -35,7 +35,7 @@ def verify(paths: tuple[Path, ...], as_json: bool) -> None:
         if not as_json:
             _print(checked[-1])
         elif checked[-1]["error"]:
-            click.echo(f"wandbkeras: {checked[-1]['error']}", err=True)
+            say(f"wandbkeras: {checked[-1]['error']}", err=True)
     code = max((entry.pop("exit_code") for entry in checked), default=0)
     if as_json:
         print_json({"runs": checked, "exit_code": code})
@@ -70,19 +70,19 @@ def _describe(path: Path, progress: Callable[[str], None]) -> dict[str, Any]:
 
 def _print(run: dict[str, Any]) -> None:
     if run["error"]:
-        click.echo(f"wandbkeras: {run['error']}", err=True)
+        say(f"wandbkeras: {run['error']}", err=True)
         return
     path = run["path"]
     for damage in run["damage"]:
         place = f"{damage['size']} bytes at offset {damage['offset']}"
-        click.echo(f"{path}/{damage['path']}: {place}: {damage['reason']}")
+        say(f"{path}/{damage['path']}: {place}: {damage['reason']}")
     checked = f"{run['files']} files, {human_size(run['bytes'])}"
     notes = [
         *([f"{run['torn']} bytes of a last record that was not finished"] if run["torn"] else []),
         *([f"{len(run['lost'])} places lost earlier"] if run["lost"] else []),
     ]
     if run["sound"]:
-        click.echo("; ".join([f"{path}: sound: {checked}", *notes]))
+        say("; ".join([f"{path}: sound: {checked}", *notes]))
     else:
         places = f"{path}: damaged: {len(run['damage'])} places in {checked}"
-        click.echo("; ".join([places, *notes, f"see `wandbkeras repair --dry-run {path}`"]))
+        say("; ".join([places, *notes, f"see `wandbkeras repair --dry-run {path}`"]))

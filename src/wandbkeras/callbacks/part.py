@@ -29,6 +29,8 @@ class Part(keras.callbacks.Callback):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()
         self.failures = 0
+        # Shared by the parts of one callback: what keeps them all from recording is said once.
+        self.said: set[str] = set()
 
     @property
     def run(self) -> Run:
@@ -39,13 +41,15 @@ class Part(keras.callbacks.Callback):  # type: ignore[misc]
         """Say the first failure of this part and count each in the run; training goes on."""
         self.failures += 1
         name = type(self).__name__
-        if self.failures == 1:
+        run = active_run()
+        cause = "there is no run" if run is None else name
+        if cause not in self.said:
+            self.said.add(cause)
             print(  # noqa: T201
                 f"wandbkeras: {name}.{hook} failed, training goes on without what it records "
                 f"({type(error).__name__}: {error})",
                 file=sys.stderr,
             )
-        run = active_run()
         if run is not None and not run.is_finished:
             run.record_failure(f"{name}.{hook}", f"{type(error).__name__}: {error}")
 

@@ -79,6 +79,8 @@ class WandbCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self.parts: list[Part] = [Progress(metrics, best), metrics, best]
         if save_model:
             self.parts.append(BestCheckpoint(best, save_weights_only, verbose, keep))
+        for part in self.parts:
+            part.said = best.said
         if log_batch_frequency is not None:
             self.on_train_batch_end = metrics.on_train_batch_end
 

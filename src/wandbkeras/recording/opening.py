@@ -7,9 +7,9 @@ file.
 from __future__ import annotations
 
 import secrets
-import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,6 @@ from wandbkeras.recording.recorder import Run
 from wandbkeras.recording.settings import Settings
 from wandbkeras.store import document
 from wandbkeras.store.disk import Disk, make_directories
-from wandbkeras.store.journal import read_journal
 from wandbkeras.store.layout import Layout, run_directory_name
 from wandbkeras.store.process import describe_process
 from wandbkeras.store.schema import RunInfo
@@ -79,7 +78,11 @@ def _claim_directory(settings: Settings, disk: Disk) -> Path | None:
     if any(path.name < root.name or (path / "run.json").exists() for path in others):
         root.rmdir()
         return None
-    disk.sync_directory(settings.directory)
+    try:
+        disk.sync_directory(settings.directory)
+    except OSError:
+        root.rmdir()
+        raise
     return root
 
 
@@ -90,41 +93,35 @@ def _directories(settings: Settings) -> list[Path]:
 def _await_other(settings: Settings) -> StoredRun | None:
     """Return the run that another process is just making under this id.
 
-    None if that process was killed meanwhile: then nothing is left of its directory.
+    None if that process was killed meanwhile: then its directory is out of the way.
     """
     begun = _directories(settings)
     deadline = time.monotonic() + _PATIENCE_S
     while (existing := _find(settings)) is None:
         if time.monotonic() > deadline:
             for root in begun:
-                _remove_unborn(root)
+                _put_aside(root)
             return None
         time.sleep(0.02)
     return existing
 
 
-def _remove_unborn(root: Path) -> None:
-    """Remove the directory of a process that was killed before its run had a ``run.json``.
+def _put_aside(root: Path) -> None:
+    """Rename the directory of a process that was killed before its run had a ``run.json``.
 
-    It loses its name first: should that process live after all, its next step fails.
+    Should it live after all, its next step fails, and nothing of it was acknowledged.
     """
-    try:
-        if not _is_unborn(root):
-            raise RunExistsError(f"{root} is there and is not a run of this id: use another id")
-        nameless = root.with_name(f".{root.name}.{secrets.token_hex(4)}.tmp")
-        root.rename(nameless)
-        if not _is_unborn(nameless):
-            nameless.rename(root)
-            return
-        shutil.rmtree(nameless)
-    except FileNotFoundError:
+    from wandbkeras.store.source import is_unborn
+
+    if not root.exists():
         return  # another process was faster
-
-
-def _is_unborn(root: Path) -> bool:
-    """Whether nothing was recorded in the directory: at most it was begun."""
-    files = (path for path in root.rglob("*") if not path.is_dir() and path.suffix != ".tmp")
-    return all(path.suffix == ".wbk" and not read_journal(path).records[1:] for path in files)
+    if not is_unborn(root):
+        raise RunExistsError(f"{root} is there and is not a run of this id: use another id")
+    aside = root.with_name(f".{root.name}.{secrets.token_hex(4)}.tmp")
+    with suppress(FileNotFoundError):
+        root.rename(aside)
+        if (aside / "run.json").exists():  # it was alive, and faster
+            aside.rename(root)
 
 
 def _begin(

@@ -21,8 +21,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from wandbkeras.errors import DamagedError
+from wandbkeras.store.checks import parse_json
 from wandbkeras.store.schema import HISTOGRAM, Row
-from wandbkeras.store.state import Event
+from wandbkeras.store.state import Event, RunState
 
 ENCODING = b"wandbkeras.encoding"
 JSON_FIELD = {ENCODING: b"json"}
@@ -166,10 +168,23 @@ def event_table(events: Iterable[Event], attempt: int) -> pa.Table:
     return pa.Table.from_pylist(records, schema=EVENT_SCHEMA)
 
 
+_SCHEMAS = {
+    "history": pa.schema([pa.field(name, kind, nullable=False) for name, kind in INDEX.items()]),
+    "histograms": HISTOGRAM_SCHEMA,
+    "events": EVENT_SCHEMA,
+}
+
+
 def read_events(table: pa.Table) -> Iterator[Event]:
     """Yield the events of an event table."""
     for record in table.to_pylist():
-        yield Event(record["type"], record["_timestamp"], json.loads(record["body"]))
+        try:
+            event = Event(record["type"], record["_timestamp"], parse_json(record["body"]))
+            RunState().apply_event(event)  # what can't be applied is none
+        except (ValueError, AttributeError, TypeError) as error:
+            text = f"events: a {record['type']!r:.80} event that makes no sense ({error})"
+            raise DamagedError(text) from error
+        yield event
 
 
 def unified_schema(tables: Iterable[pa.Table]) -> pa.Schema:
@@ -226,12 +241,49 @@ def read_rows(history: pa.Table, histograms: pa.Table | None = None) -> Iterator
             }
             for name in json_names:
                 if name in values:
-                    values[name] = json.loads(values[name])
+                    values[name] = _from_json(values[name], name, step)
             if nulls is not None and nulls[i]:
                 values.update(dict.fromkeys(nulls[i]))
             # Of several writers the first counts, here as in the columns.
             values = {**by_step.get(step, {}), **values}
             yield Row(step, timestamp, runtime, values, attempt)
+
+
+def check_table(table: pa.Table, stream: str) -> None:
+    """Raise ValueError unless a table that was read has the columns of its stream."""
+    names, schema = table.column_names, table.schema
+    expected = _SCHEMAS.get(stream)
+    if expected is None:
+        return
+    if len(set(names)) != len(names) or not set(expected.names) <= set(names):
+        raise ValueError(f"not the columns of the {stream}")
+    for field in schema:
+        if field.name in expected.names:
+            kinds = (expected.field(field.name).type,)
+        elif field.name == NULLS:
+            kinds = (pa.list_(pa.string()),)
+        else:
+            kinds = tuple(_TYPES.values()) if stream == "history" else (field.type,)
+        if field.type not in kinds or (is_json(field) and field.type != pa.string()):
+            raise ValueError(f"a column {field.name!r:.80} of type {field.type!s:.80}")
+    required = [field.name for field in expected if not field.nullable]
+    if any(table[name].null_count for name in required):
+        raise ValueError("nothing where there must be a value")
+    lists = [table[name] for name in names if pa.types.is_list(schema.field(name).type)]
+    if any(pc.list_flatten(column).null_count for column in lists):
+        raise ValueError("nothing where there must be an element of a list")
+    if stream == "histograms":
+        edges = pc.subtract(pc.list_value_length(table["bins"]), 1)
+        if not pc.all(pc.equal(edges, pc.list_value_length(table["values"])), min_count=0).as_py():
+            raise ValueError("histograms whose bins don't match their counts")
+
+
+def _from_json(text: str, name: str, step: int) -> Any:
+    try:
+        return parse_json(text)
+    except ValueError as error:
+        where = f"history, step {step}: the value of {name!r:.80}"
+        raise DamagedError(f"{where} is no JSON text of the format ({error})") from error
 
 
 def _histograms_by_step(table: pa.Table | None) -> dict[int, dict[str, Any]]:

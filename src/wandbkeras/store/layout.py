@@ -186,16 +186,15 @@ class Layout:
 
         A run is checked before it is read or goes on, so that neither leads out of it.
         """
-        for directory in (self.root, self.root / "blobs"):
-            for entry in _entries(directory, self.root):
-                if entry.name in (*_DIRECTORIES, "sha256") and not entry.is_dir(
-                    follow_symlinks=False
-                ):
-                    raise DamagedError(f"{directory / entry.name}: {_REFUSED}")
+        for directory, names in ((self.root, _DIRECTORIES), (self.root / "blobs", {"sha256"})):
+            with suppress(FileNotFoundError):
+                for entry in _entries(directory, self.root):
+                    if entry.name in names and not entry.is_dir(follow_symlinks=False):
+                        raise DamagedError(f"{directory / entry.name}: {_REFUSED}")
 
     def size(self) -> int:
         """Return the bytes of the run's plain files."""
-        return sum(_file_sizes(self.root, depth=4))
+        return sum(map(_plain_size, files_below(self.root)))
 
     def _matches(self, directory: Path, pattern: re.Pattern[str]) -> list[re.Match[str]]:
         """Return the matches of the names in a directory of the run, none if it isn't there."""
@@ -270,12 +269,17 @@ def _entries(directory: Path, root: Path) -> Iterator[os.DirEntry[str]]:
             yield entry
 
 
-def _file_sizes(directory: Path, depth: int) -> Iterator[int]:
-    """Yield the sizes of plain files, ``depth`` directories down: nothing of a run lies deeper."""
+def files_below(directory: Path, depth: int = 4) -> Iterator[os.DirEntry[str]]:
+    """Yield what isn't a directory, ``depth`` directories down: nothing of a run lies deeper."""
     with suppress(FileNotFoundError), os.scandir(directory) as entries:
         for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                if depth:
-                    yield from _file_sizes(directory / entry.name, depth - 1)
-            elif entry.is_file(follow_symlinks=False):
-                yield entry.stat(follow_symlinks=False).st_size
+            if not entry.is_dir(follow_symlinks=False):
+                yield entry
+            elif depth:
+                yield from files_below(directory / entry.name, depth - 1)
+
+
+def _plain_size(file: os.DirEntry[str]) -> int:
+    with suppress(FileNotFoundError):  # of a running run, replaced since it was listed
+        return file.stat(follow_symlinks=False).st_size
+    return 0

@@ -22,12 +22,15 @@ from wandbkeras.errors import DamagedError
 from wandbkeras.store import columns
 from wandbkeras.store.chunks import checksums
 from wandbkeras.store.disk import Disk, make_directories, write_all
-from wandbkeras.store.layout import Layout
+from wandbkeras.store.layout import Layout, open_file, read_file
+from wandbkeras.store.pages import check_memory
 from wandbkeras.store.schema import FORMAT_VERSION
 
 FORMAT_KEY = b"wandbkeras.version"
 # Which string columns hold JSON text, for readers that don't see Arrow's field metadata.
 JSON_KEY = b"wandbkeras.json"
+# A larger one is not read; documented in docs/format.md, "Limits".
+MAX_PART_BYTES = 1 << 32
 _CHUNK = 1 << 20
 
 
@@ -69,19 +72,20 @@ def write_part(disk: Disk, target: Path, tables: Iterable[pa.Table]) -> Part:
     fd = disk.create(temporary)
     sink, rows = _Sink(disk, fd), 0
     try:
-        with pq.ParquetWriter(sink, schema, **_options(schema)) as parquet:
-            for table in tables:
-                parquet.write_table(columns.conform(table, schema))
-                rows += len(table)
-        footer, chunks = checksums(temporary)
-        disk.sync(fd)
+        try:
+            with pq.ParquetWriter(sink, schema, **_options(schema)) as parquet:
+                for table in tables:
+                    parquet.write_table(columns.conform(table, schema))
+                    rows += len(table)
+            footer, chunks = checksums(temporary)
+            disk.sync(fd)
+        finally:
+            disk.close(fd)
+        disk.replace(temporary, target)
     except BaseException:
-        with suppress(OSError):  # what fills the disk must not stay for it
+        with suppress(OSError):  # it may be what fills the disk
             disk.remove(temporary)
         raise
-    finally:
-        disk.close(fd)
-    disk.replace(temporary, target)
     disk.sync_directory(target.parent)
     return Part(f"{stream}/{target.name}", rows, sink.size, sink.sha256.hexdigest(), footer, chunks)
 
@@ -90,7 +94,7 @@ def read_part(layout: Layout, part: Part, names: Sequence[str] | None = None) ->
     """Return the part's table (its columns ``names``); DamagedError if a byte was changed."""
     path = layout.listed_part(part.name)
     try:
-        data = path.read_bytes()
+        data = read_file(path, MAX_PART_BYTES, layout.root)
     except FileNotFoundError:
         raise  # a live run may have replaced it: the caller looks again
     except OSError as error:
@@ -107,16 +111,19 @@ def decode_part(
     """Return the table in a part's bytes (its columns ``names``); DamagedError if it is none."""
     try:
         with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=check_pages) as file:
+            check_memory(file, data)
             known = None if names is None else [n for n in names if n in file.schema_arrow.names]
-            return file.read(columns=known)
-    except (OSError, pa.ArrowException) as error:
+            table = file.read(columns=known)
+        columns.check_table(table, path.parent.name)
+        return table
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise DamagedError(f"{path}: {error}") from error
 
 
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes in hexadecimal."""
+def file_sha256(path: Path, root: Path | None = None) -> str:
+    """Return the SHA-256 of the bytes of a file of the run at ``root``, in hexadecimal."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_file(path, root) as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()

@@ -32,7 +32,7 @@ from wandbkeras.store.schema import (
     run_file,
 )
 from wandbkeras.store.seal import Manifest, Segment, read_segments
-from wandbkeras.store.source import Source
+from wandbkeras.store.source import Source, is_run
 from wandbkeras.store.state import Event, RunState
 
 State = Literal["running", "finished", "failed", "crashed"]
@@ -208,7 +208,7 @@ class StoredRun:
     @property
     def size(self) -> int:
         """The bytes that the run takes on disk."""
-        return sum(f.stat().st_size for f in self.path.rglob("*") if f.is_file())
+        return self.layout.size()
 
     def history(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Return the merged history, one row a step, sorted by ``_step``.
@@ -339,8 +339,9 @@ class Store:
 
     def paths(self) -> list[Path]:
         """Return the run directories, oldest first."""
-        found = (self.path.glob("*/run.json"), self.path.glob("*/attempts"))
-        return sorted({entry.parent for entry in itertools.chain(*found)})
+        runs = {entry.parent for entry in self.path.glob("*/run.json")}
+        others = {entry.parent for entry in self.path.glob("*/attempts")} - runs
+        return sorted(runs.union(filter(is_run, others)))
 
     def runs(self) -> list[StoredRun]:
         """Return the runs, oldest first; DamagedError if one can't be opened at all."""

@@ -23,8 +23,8 @@ import pyarrow.compute as pc
 from wandbkeras.errors import DamagedError, UsageError
 from wandbkeras.store import columns
 from wandbkeras.store.checks import convert
-from wandbkeras.store.layout import STREAMS, Layout, open_file
-from wandbkeras.store.parquet import Part, decode_part
+from wandbkeras.store.layout import STREAMS, Layout, read_file
+from wandbkeras.store.parquet import MAX_PART_BYTES, Part, decode_part
 from wandbkeras.store.schema import Row, RunInfo, checked_info
 from wandbkeras.store.seal import Manifest, Segment, read_segments
 from wandbkeras.store.state import Event, RunState
@@ -126,8 +126,7 @@ def _read(layout: Layout, path: Path) -> tuple[Part, pa.Table]:
 
 def _bytes(layout: Layout, path: Path) -> bytes:
     try:
-        with open_file(path, layout.root) as file:
-            return file.read()
+        return read_file(path, MAX_PART_BYTES, layout.root)
     except FileNotFoundError:
         return b""
 

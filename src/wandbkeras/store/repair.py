@@ -20,7 +20,7 @@ from wandbkeras.errors import DamagedError, RunningError
 from wandbkeras.store import columns, document
 from wandbkeras.store.disk import Disk, make_directories, write_file
 from wandbkeras.store.journal import Damage
-from wandbkeras.store.layout import STREAMS, Layout
+from wandbkeras.store.layout import STREAMS, Layout, read_file
 from wandbkeras.store.parquet import Part
 from wandbkeras.store.reader import AttemptView, StoredRun, read_writer
 from wandbkeras.store.salvage import Salvage
@@ -112,7 +112,9 @@ class _Repairer:
         """Do it; no step leaves a run of which less can be read than before."""
         damaged = [self.layout.root / path for path in sorted({d.path for d in found.damage})]
         if self.layout.info in damaged:
-            if self.layout.info.exists():
+            if self.layout.info.is_symlink():
+                move_damaged(self.disk, self.layout, self.layout.info)
+            elif self.layout.info.exists():
                 self._copy(self.layout.info)
             document.write(self.disk, self.layout.info, run.info.to_document())
         for attempt, writer in Salvage(self.layout).writers():
@@ -166,7 +168,7 @@ class _Repairer:
 
     def _copy(self, path: Path) -> None:
         """Keep a copy of a damaged document, unless an interrupted repair has."""
-        data = path.read_bytes()
+        data = read_file(path, document.MAX_BYTES, self.layout.root)
         names = (self.layout.damaged(path, number) for number in itertools.count())
         target = next(n for n in names if not n.exists() or n.read_bytes() == data)
         if not target.exists():

@@ -9,11 +9,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from wandbkeras.store.disk import Disk
+from wandbkeras.store.layout import Layout
 
 # Below this, a run has not even room for what every run holds.
 MIN_CAP_BYTES = 64 << 10
-# Under a cap, what nothing but the end of a run may use.
-_END_BYTES = 4 << 10
+# Under a cap, the reserve: an eighth of the cap at most. Half of it is for sealing, a quarter for
+# beginning, the last quarter for the end. No segment is larger.
+_RESERVE_BYTES = 16 << 20
 # Taken from the disk for as long as the run goes on: what is missing and how it ended can be
 # recorded though the disk is full, and the parts of a small run often fit too.
 _HELD_BYTES = 64 << 10
@@ -26,8 +28,9 @@ class CapReachedError(OSError):
 class Room:
     """The disks that a run at ``root`` writes to, with at most ``max_bytes`` in all its files.
 
-    ``disk`` is for its records and artifacts, ``sealing`` for its parts: these need room beside the
-    segment that they replace, so as much as a segment is kept for them.
+    ``disk`` is for its records and artifacts, ``sealing`` for its parts. Under a cap there is a
+    reserve that rows and artifacts may not use: the parts need room beside the segment that they
+    replace; a run at its cap is resumed all the same, and counts; and it can say how it ended.
     """
 
     def __init__(
@@ -35,15 +38,15 @@ class Room:
     ) -> None:
         self.disk = self.sealing = disk
         self.segment_bytes = segment_bytes
-        self._capped: tuple[CappedDisk, ...] = ()
+        self._records: CappedDisk | None = None
+        self._reserve = 0
         self._held: int | None = None
         if max_bytes is not None:
             cap = Cap(max_bytes, root)
-            self.segment_bytes = min(segment_bytes, max_bytes // 8)
-            # Half of it is for beginning: a run at its cap can be resumed, and counts.
-            records = CappedDisk(disk, cap, keep=self.segment_bytes // 2)
-            parts = CappedDisk(disk, cap, keep=_END_BYTES)
-            self.disk, self.sealing, self._capped = records, parts, (records, parts)
+            self._reserve = min(max_bytes // 8, _RESERVE_BYTES)
+            self.segment_bytes = min(segment_bytes, self._reserve)
+            self._records = CappedDisk(disk, cap, keep=self._reserve // 4)
+            self.disk, self.sealing = self._records, CappedDisk(disk, cap, keep=self._reserve // 2)
 
     def hold(self, directory: Path) -> None:
         """Take room from the disk for the end; a disk that has not got it is soon in trouble."""
@@ -51,14 +54,14 @@ class Room:
             self._held = self.disk.hold(directory, _HELD_BYTES)
 
     def begun(self) -> None:
-        """Keep from now on all that sealing needs."""
-        for disk in self._capped[:1]:
-            disk.keep = self.segment_bytes
+        """Keep the whole reserve from now on."""
+        if self._records is not None:
+            self._records.keep = self._reserve
 
     def release(self) -> None:
         """Let the end of the run have what was kept for it."""
-        for disk in self._capped:
-            disk.keep = 0
+        if self._records is not None:
+            self._records.keep = 0
         if self._held is not None:
             held, self._held = self._held, None
             with suppress(OSError):
@@ -66,8 +69,8 @@ class Room:
 
     def check(self, size: int) -> None:
         """Return if the cap leaves ``size`` bytes for records and artifacts; else its error."""
-        for disk in self._capped[:1]:
-            disk.check(size)
+        if self._records is not None:
+            self._records.check(size)
 
 
 class Cap:
@@ -78,7 +81,7 @@ class Cap:
 
     def __init__(self, max_bytes: int, root: Path) -> None:
         self.max_bytes = max_bytes
-        self.used = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
+        self.used = Layout(root).size()
         self.lock = threading.Lock()
 
     def take(self, size: int, keep: int) -> None:

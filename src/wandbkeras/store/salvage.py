@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,8 +18,9 @@ from wandbkeras.errors import DamagedError
 from wandbkeras.store import columns, document, rebuild
 from wandbkeras.store.chunks import Inspection, inspect
 from wandbkeras.store.journal import Damage
-from wandbkeras.store.layout import Layout, open_file
-from wandbkeras.store.parquet import Part, decode_part, file_sha256
+from wandbkeras.store.layout import Layout, read_file
+from wandbkeras.store.pages import check_memory
+from wandbkeras.store.parquet import MAX_PART_BYTES, Part, decode_part, file_sha256
 from wandbkeras.store.row_groups import RowGroup
 from wandbkeras.store.schema import ArtifactVersion, RunInfo
 from wandbkeras.store.seal import Manifest
@@ -80,17 +82,20 @@ class Salvage(Source):
         if len(data) == part.size and hashlib.sha256(data).hexdigest() == part.sha256:
             table = decode_part(path, data, names)
         else:
-            table = self._sound(part, data, names)
+            with _made_as_a_part(path):
+                table = self._sound(part, data, names)
+                columns.check_table(table, part.stream)
         rebuilt = self._rebuilt.get(_writer_of(part))
         return table if rebuilt is None else rebuilt.without_doubles(part, table)
 
     def check(self, part: Part) -> None:
         """Note what is damaged in a part."""
         path = self.layout.listed_part(part.name)
-        if path not in self._gone and file_sha256(path) == part.sha256:
+        if path not in self._gone and file_sha256(path, self.layout.root) == part.sha256:
             return
         if (data := self._bytes(path, part)) is not None:
-            list(self._row_groups(part, data))
+            with _made_as_a_part(path):
+                list(self._row_groups(part, data))
 
     def missing(self, path: Path) -> None:
         self._gone.add(path)
@@ -140,8 +145,7 @@ class Salvage(Source):
             self.note(Damage(Path(part.name), 0, size, reason, part.rows))
             return None
         try:
-            with open_file(path, self.layout.root) as file:
-                return file.read()
+            return read_file(path, MAX_PART_BYTES, self.layout.root)
         except FileNotFoundError:
             raise  # a live writer may have replaced it: the caller looks again
         except (OSError, DamagedError) as error:
@@ -172,6 +176,7 @@ class Salvage(Source):
         if found.metadata is None:
             return
         with pq.ParquetFile(pa.BufferReader(data[: part.size])) as file:
+            check_memory(file, data, {(chunk.group, chunk.column) for chunk in found.chunks})
             for number in range(file.num_row_groups):
                 yield self._row_group(part, file, number, found)
 
@@ -190,6 +195,15 @@ class Salvage(Source):
             self.note(Damage(Path(part.name), chunk.offset, chunk.size, reason, rows))
             rows = 0  # counted once
         return group
+
+
+@contextmanager
+def _made_as_a_part(path: Path) -> Iterator[None]:
+    """Map what Arrow says of bytes that are as somebody made them, and no part."""
+    try:
+        yield
+    except (OSError, ValueError, TypeError, KeyError, pa.ArrowException) as error:
+        raise DamagedError(f"{path}: {error}") from error
 
 
 def _writer_of(part: Part) -> tuple[int, int]:

@@ -128,7 +128,7 @@ def read_segments(
         try:
             _fold(journal, attempt, state, content)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DamagedError(f"{path}: a record that makes no sense ({error!r})") from error
+            raise DamagedError(f"{path}: a record that makes no sense ({error})") from error
     content.damage = [replace(d, path=d.path.relative_to(layout.root)) for d in content.damage]
     return content
 

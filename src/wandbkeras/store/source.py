@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from wandbkeras.errors import DamagedError, NotFoundError
-from wandbkeras.store.journal import Damage
-from wandbkeras.store.layout import Layout
+from wandbkeras.errors import DamagedError, NotFoundError, WandbkerasError
+from wandbkeras.store.journal import Damage, read_journal
+from wandbkeras.store.layout import Layout, files_below
 from wandbkeras.store.parquet import Part, file_sha256, read_part
 from wandbkeras.store.schema import ArtifactVersion, RunInfo, read_artifact, read_info
 from wandbkeras.store.seal import Manifest, read_manifest
+from wandbkeras.store.state import EVENT
 
 
 class Source:
@@ -27,6 +28,7 @@ class Source:
                 f"{layout.root}: not a run (no run.json): expected a directory that "
                 "wandbkeras.init made"
             )
+        layout.check_directories()
         self.layout = layout
         self.damage: list[Damage] = []
 
@@ -78,7 +80,7 @@ class Source:
         path = self.layout.blob(sha256)
         if not path.is_file() or path.is_symlink():
             raise DamagedError(f"{path}: the blob is missing")
-        if file_sha256(path) != sha256:
+        if file_sha256(path, self.layout.root) != sha256:
             raise DamagedError(f"{path}: the SHA-256 does not match: bytes were changed")
         return path
 
@@ -91,4 +93,18 @@ class Source:
 
 def is_run(path: Path) -> bool:
     """Whether a directory is a run, maybe one that has lost its ``run.json``."""
-    return (path / "run.json").is_file() or (path / "attempts").is_dir()
+    return (path / "run.json").is_file() or ((path / "attempts").is_dir() and not is_unborn(path))
+
+
+def is_unborn(path: Path) -> bool:
+    """Whether nothing is recorded in a directory: at most a run was being begun there."""
+    files = (Path(file) for file in files_below(path) if not file.name.endswith(".tmp"))
+    return all(file.suffix == ".wbk" and _only_begins(file, path) for file in files)
+
+
+def _only_begins(segment: Path, root: Path) -> bool:
+    try:
+        records = read_journal(segment, root).records
+    except WandbkerasError:
+        return False
+    return all(record[:2] == [EVENT, "attempt"] for record in records)

@@ -72,9 +72,9 @@ class _Verifier:
 
     def _check_info(self) -> None:
         path = self.layout.info
+        self._count(path)
         try:
             read_info(path)
-            self._count(path)
         except FileNotFoundError:
             self.source.note_file(path, "missing", rows=0)
         except DamagedError as error:
@@ -118,7 +118,7 @@ class _Verifier:
                 continue
             self._count(path)
             self.progress(f"{path.name[:12]}… ({path.stat().st_size} bytes)")
-            digest = file_sha256(path)
+            digest = file_sha256(path, self.layout.root)
             if digest != path.name or path.parent.name != digest[:2]:
                 self._bad_blobs[path.name] = "damaged"
                 self.source.note_file(path, f"its SHA-256 is {digest}, not its name", rows=0)
@@ -156,7 +156,9 @@ class _Verifier:
 
     def _check_named(self, sha256: str, size: int, what: str) -> None:
         path = self.layout.blob(sha256)
-        if not path.is_file() and sha256 not in self._bad_blobs:
+        if path.is_symlink():
+            self._bad_blobs[sha256] = "a link"
+        elif not path.is_file() and sha256 not in self._bad_blobs:
             self._bad_blobs[sha256] = "missing"
             relative = path.relative_to(self.layout.root)
             self.source.note(Damage(relative, 0, size, f"missing: {what}", 0))

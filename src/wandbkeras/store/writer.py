@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import threading
 import time
@@ -203,7 +204,8 @@ class RunWriter:
             for name in names:
                 remove_blob(self._disk, self.layout, name)
         except OSError as error:
-            self._appender.warn("blobs", f"what is no longer needed can't be removed: {error}")
+            if named:
+                self._appender.warn("blobs", f"what is no longer needed can't be removed: {error}")
 
     def artifact(self, version: ArtifactVersion) -> str:
         """Record a version of an artifact whose files are blobs already; return its manifest."""
@@ -377,14 +379,14 @@ class RunWriter:
         self._state.apply(event)
 
     def _seal_retired(self) -> None:
+        # What is synced already: two threads that sync a file might close it for one another.
         with self.lock:
-            retired, before = list(self._retired), self._segment
-        for journal in retired:
-            journal.sync()
+            ready = list(itertools.takewhile(lambda j: j.synced == j.size, self._retired))
+            del self._retired[: len(ready)]
+            before = self._segment - len(self._retired)
+        for journal in ready:
             journal.close()
-            with self.lock:
-                self._retired.remove(journal)
-        if retired:
+        if ready:
             self._seal(before=before, compact=False)
 
     def _seal_rest(self) -> None:

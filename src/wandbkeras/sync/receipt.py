@@ -14,8 +14,9 @@ from typing import Any
 
 from wandbkeras.errors import DamagedError
 from wandbkeras.store import document
+from wandbkeras.store.checks import convert
 from wandbkeras.store.disk import Disk, make_directories
-from wandbkeras.store.layout import run_directory_name
+from wandbkeras.store.layout import read_file, run_directory_name
 from wandbkeras.store.reader import StoredRun
 from wandbkeras.store.schema import FORMAT_VERSION
 from wandbkeras.sync.destination import Destination
@@ -52,13 +53,16 @@ def fingerprint(run: StoredRun) -> str:
     """
     digest = hashlib.sha256()
     layout = run.layout
-    digest.update(layout.info.read_bytes())
-    for path in sorted(layout.attempts.rglob("*")):
-        with contextlib.suppress(FileNotFoundError):  # sealed and removed since it was listed
-            if path.suffix == ".json":
-                digest.update(path.read_bytes())
-            elif path.suffix == ".wbk":
-                digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+    digest.update(read_file(layout.info, document.MAX_BYTES, layout.root))
+    for attempt in layout.attempt_numbers():
+        for writer in layout.writer_numbers(attempt):
+            with contextlib.suppress(FileNotFoundError):  # before its first sealing
+                manifest = layout.manifest(attempt, writer)
+                digest.update(read_file(manifest, document.MAX_BYTES, layout.root))
+            for segment in layout.segment_numbers(attempt, writer):
+                with contextlib.suppress(FileNotFoundError):  # sealed since it was listed
+                    path = layout.journal(attempt, writer, segment)
+                    digest.update(f"{path.name} {path.lstat().st_size}\n".encode())
     # Last, because it reads the records: they may be more by now, never fewer.
     digest.update(f"{run.state}\n".encode())
     return digest.hexdigest()
@@ -108,8 +112,8 @@ def _receipt(members: dict[str, Any]) -> Receipt | None:
     if (members.get("format"), members.get("version")) != (RECEIPT_FORMAT, FORMAT_VERSION):
         return None
     try:
-        return Receipt(**{k: v for k, v in members.items() if k not in ("format", "version")})
-    except TypeError:
+        return convert(members, Receipt)
+    except ValueError:
         return None
 
 

@@ -1,0 +1,151 @@
+"""What a Parquet file takes in memory, known before any of it is inflated.
+
+A page of some bytes may say that it inflates to gigabytes, and a few bytes may stand for billions
+of equal values. So the page headers, which say both, are read first: Thrift's compact protocol, as
+the Parquet format specifies it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+# What a part may take once it is read, beside a multiple of its own size; documented in
+# docs/format.md, "Limits". Constant columns shrink by thousands, clocks by no more than ten.
+FREE_BYTES = 1 << 30
+INFLATION = 256
+# Nothing nests in a page header but structs for its kind and for its statistics.
+_MAX_NESTING = 4
+_VALUE_BYTES = 8
+_DICTIONARY = (2, 8)  # the values are indices of the chunk's dictionary
+_DELTA_BYTE_ARRAY = 7  # a value repeats what the one before began with
+
+
+@dataclass(frozen=True)
+class _Page:
+    inflated: int
+    values: int
+    encoding: int
+    is_dictionary: bool
+
+
+def check_memory(
+    file: pq.ParquetFile, data: bytes, unread: Collection[tuple[int, int]] = ()
+) -> None:
+    """Raise ValueError if reading ``file``, whose bytes are ``data``, takes more than it may.
+
+    ``unread`` are the row groups and columns of chunks that won't be read.
+    """
+    limit = FREE_BYTES + INFLATION * len(data)
+    left = limit
+    metadata: pq.FileMetaData = file.metadata
+    for group in range(metadata.num_row_groups):
+        columns = metadata.row_group(group)
+        for index in range(columns.num_columns):
+            if (group, index) not in unread:
+                left -= _cost(data, group, columns.column(index), left)
+            if left < 0:
+                raise ValueError(f"{len(data)} bytes that inflate to more than {limit}")
+
+
+def _cost(data: bytes, group: int, column: pq.ColumnChunkMetaData, left: int) -> int:
+    """Return the bytes of a column chunk in memory, or anything above ``left``."""
+    try:
+        pages = list(_pages(data, column))
+    except IndexError as error:
+        raise ValueError("a page header that ends with the file") from error
+    values = sum(page.values for page in pages if not page.is_dictionary)
+    if values != column.num_values:
+        raise ValueError(f"a column of {column.num_values} values whose pages hold {values}")
+    cost = sum(page.inflated for page in pages) + values * _VALUE_BYTES
+    if column.physical_type != "BYTE_ARRAY" or cost > left:
+        return cost
+    if any(page.encoding == _DELTA_BYTE_ARRAY for page in pages):
+        raise ValueError("a column in an encoding that repeats text without a limit")
+    indices = sum(page.values for page in pages if page.encoding in _DICTIONARY)
+    longest = sum(page.inflated for page in pages if page.is_dictionary)
+    if cost + indices * longest > left:
+        return cost + _text_bytes(data, group, column.path_in_schema)
+    return cost
+
+
+def _text_bytes(data: bytes, group: int, name: str) -> int:
+    """Return the bytes of all strings of a column chunk, which is read as the dictionary it is."""
+    total = 0
+    with pq.ParquetFile(pa.BufferReader(data), read_dictionary=[name]) as file:
+        chunks = file.read_row_group(group, columns=[name]).column(0).chunks
+    for chunk in chunks:
+        if not pa.types.is_dictionary(chunk.type):
+            raise ValueError(f"a column {name!r:.80} that inflates to no one knows what")
+        lengths = pc.binary_length(chunk.dictionary).cast(pa.int64())
+        total += pc.sum(lengths.take(chunk.indices)).as_py() or 0
+    return total
+
+
+def _pages(data: bytes, column: pq.ColumnChunkMetaData) -> Iterator[_Page]:
+    """Yield the pages of a column chunk by their headers."""
+    starts = (column.dictionary_page_offset, column.data_page_offset)
+    at = min(start for start in starts if start is not None)
+    end = at + column.total_compressed_size
+    if not 0 <= at <= end <= len(data):
+        raise ValueError("a column that lies outside of the file")
+    while at < end:
+        header, at = _struct(data, at)
+        plain, second = header.get(5) or header.get(7), header.get(8)
+        kind: dict[int, Any] = plain or second or {}
+        values, encoding = kind.get(1, 0), kind.get(4 if second else 2, 0)
+        inflated, size = header.get(2, -1), header.get(3, -1)
+        if min(values, inflated, size) < 0 or at + size > end:
+            raise ValueError("a page header that makes no sense")
+        yield _Page(inflated, values, encoding, is_dictionary=7 in header)
+        at += size
+
+
+def _struct(data: bytes, at: int, nesting: int = 0) -> tuple[dict[int, Any], int]:
+    """Return the fields of the struct at an offset, and the offset behind it."""
+    if nesting > _MAX_NESTING:
+        raise ValueError("a page header that makes no sense")
+    fields: dict[int, Any] = {}
+    number = 0
+    while head := data[at]:
+        at += 1
+        if head >> 4:
+            number += head >> 4
+        else:
+            number, at = _integer(data, at)
+        fields[number], at = _value(data, at, head & 15, nesting)
+    return fields, at + 1
+
+
+def _value(data: bytes, at: int, kind: int, nesting: int) -> tuple[Any, int]:
+    if kind in (1, 2):
+        return kind == 1, at
+    if kind in (4, 5, 6):
+        return _integer(data, at)
+    if kind == 8:
+        length, at = _varint(data, at)
+        return None, at + length
+    if kind == 12:
+        return _struct(data, at, nesting + 1)
+    raise ValueError("a page header that makes no sense")
+
+
+def _integer(data: bytes, at: int) -> tuple[int, int]:
+    number, at = _varint(data, at)
+    return (number >> 1) ^ -(number & 1), at
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    number = shift = 0
+    while data[at] & 128:
+        number |= (data[at] & 127) << shift
+        shift += 7
+        at += 1
+        if shift > 63:
+            raise ValueError("a page header that makes no sense")
+    return number | data[at] << shift, at + 1
