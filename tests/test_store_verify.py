@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.damage import KILLED_ROWS, copy, files, flipped, record
+from tests.damage import KILLED_ROWS, copy, files, flipped, only_the_killed_attempt, record
 from wandbkeras.errors import NotFoundError
 from wandbkeras.store import document
 from wandbkeras.store.disk import Disk
@@ -63,7 +63,7 @@ def test_every_changed_byte_is_found_and_its_file_named(recorded: Layout) -> Non
 @pytest.mark.parametrize("mask", [0x01, 0x80, 0xFF])
 def test_it_does_not_matter_which_bits_are_changed(recorded: Layout, mask: int) -> None:
     """The lowest bit, the highest and all of them are found as well."""
-    assert _changed_bytes_that_are_missed(recorded, mask, step=13) == []
+    assert _changed_bytes_that_are_missed(recorded, mask, step=29) == []
 
 
 def test_a_place_holds_the_byte_that_was_changed(recorded: Layout) -> None:
@@ -71,7 +71,7 @@ def test_a_place_holds_the_byte_that_was_changed(recorded: Layout) -> None:
     parts = [part.name for part in read_manifest(recorded, 1, 0).parts]
     for name in (JOURNAL, *parts):
         path = recorded.root / name
-        for offset in range(0, path.stat().st_size, 5):
+        for offset in range(0, path.stat().st_size, 11):
             with flipped(path, offset):
                 (damage,) = verify_run(recorded.root).damage
                 # A changed length of the footer leaves nothing to say where it begins.
@@ -91,13 +91,14 @@ def test_damage_to_a_journal_is_between_steps(recorded: Layout) -> None:
 
 def test_a_journal_cut_anywhere_is_no_damage(run: Layout) -> None:
     """A cut leaves the rows before it; the rest of a record is counted, and is no damage."""
+    only_the_killed_attempt(run)
     path = run.root / JOURNAL
     data = path.read_bytes()
     rows = 0
     for size in range(len(data)):
         path.write_bytes(data[:size])
         found = verify_run(run.root)
-        steps = [row.step for row in StoredRun(run.root).rows() if row.attempt == 0]
+        steps = StoredRun(run.root).history(columns=[])["_step"].to_pylist()
         assert found.damage == []
         assert steps == list(range(len(steps)))
         assert len(steps) in (rows, rows + 1)
@@ -164,7 +165,8 @@ def test_a_link_is_found(run: Layout) -> None:
     elsewhere = run.root.with_suffix(".blob")
     blob.rename(elsewhere)
     blob.symlink_to(elsewhere)
-    assert set(_places(run)) == {blob.relative_to(run.root).as_posix()}
+    assert _places(run) == [blob.relative_to(run.root).as_posix()]
+    assert "'model'" in verify_run(run.root).artifacts["001-000-0000.json"]
 
 
 def test_a_run_that_is_being_recorded_is_verified(layout: Layout) -> None:

@@ -47,16 +47,11 @@ def test_every_error_of_wandb_is_mapped(kind: type[Exception]) -> None:
 @pytest.mark.parametrize(
     ("status", "expected"),
     [
-        (0, UnreachableError),
-        (400, RefusedError),
-        (401, CredentialsError),
-        (403, RefusedError),
-        (404, RefusedError),
-        (429, UnreachableError),
-        (500, UnreachableError),
+        (0, UnreachableError), (400, RefusedError), (401, CredentialsError), (403, RefusedError),
+        (404, RefusedError), (429, UnreachableError), (500, UnreachableError),
         (503, UnreachableError),
     ],
-)
+)  # fmt: skip
 @pytest.mark.parametrize(
     "wrapped", [None, wandb.errors.CommError, wandb.errors.AuthenticationError]
 )

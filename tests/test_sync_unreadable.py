@@ -10,7 +10,7 @@ import pytest
 from tests.server.process import LoopbackServer
 from tests.syncing import connect, held, sync
 from wandbkeras import Run
-from wandbkeras.errors import DamagedError, NewerFormatError, SyncError
+from wandbkeras.errors import DamagedError, NewerFormatError, NotFoundError, SyncError
 from wandbkeras.store import document
 from wandbkeras.sync.engine import Result
 
@@ -124,9 +124,9 @@ def test_a_newer_format(bad: Path, wandb_server: LoopbackServer) -> None:
 
 
 def test_no_run(bad: Path, wandb_server: LoopbackServer) -> None:
-    """A run that has lost its run.json is damaged."""
+    """A directory without run.json is no run."""
     (bad / "run.json").unlink()
-    assert isinstance(sync_among_good_ones(bad, wandb_server).error, DamagedError)
+    assert isinstance(sync_among_good_ones(bad, wandb_server).error, NotFoundError)
 
 
 def test_what_the_system_refuses(bad: Path, journal: Path, wandb_server: LoopbackServer) -> None:

@@ -1,0 +1,133 @@
+"""Reads runs in every way, and tells what that opened: ``python -m tests.audited RUN...``.
+
+Each run in turn; what is printed for it, as JSON, is what it raised, how long it took, and every
+file that was opened and every change that was made meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from wandbkeras.errors import WandbkerasError
+from wandbkeras.store.reader import Store, StoredRun
+from wandbkeras.store.verify import verify_run
+from wandbkeras.sync.content import Content
+from wandbkeras.sync.receipt import fingerprint, sync_state
+
+SECONDS = 60
+_CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.chmod")
+_OTHERS = ("os.truncate", "subprocess.Popen", "socket.connect", "socket.getaddrinfo", "shutil.")
+
+
+def strictly(path: Path) -> None:
+    """Read all that sync reads."""
+    _read(StoredRun(path, strict=True))
+
+
+def leniently(path: Path) -> None:
+    """Read all that can be read."""
+    _read(StoredRun(path))
+
+
+def as_a_store(path: Path) -> None:
+    for run in Store(path.parent).runs():
+        _read(run)
+
+
+def verified(path: Path) -> None:
+    verify_run(path)
+
+
+def _read(run: StoredRun) -> None:
+    content = Content(run)
+    list(content.rows())
+    content.summary  # noqa: B018
+    for version in (artifact.version for artifact in content.artifacts):
+        for file in version.files.values():
+            run.blob(file.sha256)
+    for file in run.files.values():
+        run.blob(file.sha256)
+    run.histograms()
+    run.events()
+    run.state_before(5)
+    run.size  # noqa: B018
+    run.row_count  # noqa: B018
+    fingerprint(run)
+    sync_state(run)
+
+
+READINGS: tuple[Callable[[Path], None], ...] = (strictly, leniently, as_a_store, verified)
+
+
+class _Audit:
+    """What was opened, or changed, since :meth:`start`."""
+
+    def __init__(self) -> None:
+        self.found: set[str] = set()
+        sys.addaudithook(self._note)
+
+    def start(self) -> None:
+        self.found = set()
+
+    def _note(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open":
+            path, _, flags = arguments
+            if isinstance(path, int):
+                return
+            name = os.fsdecode(path)
+            beneath = "/" not in name and flags & os.O_NOFOLLOW
+            writes = flags & (os.O_WRONLY | os.O_RDWR)
+            # A bare name, no link followed: it lies in a directory that was opened the same way.
+            if not beneath or writes:
+                self.found.add(f"{'write' if writes else 'open'} {name}")
+        elif event in ("os.listdir", "os.scandir") and not isinstance(arguments[0], int):
+            self.found.add(f"list {os.fsdecode(arguments[0])}")
+        elif event in _CHANGES or event.startswith(_OTHERS):
+            self.found.add(f"{event} {arguments}")
+
+
+def _too_long(number: int, frame: object) -> None:
+    raise TimeoutError(f"not done in {SECONDS} s")
+
+
+def _outcome(reading: Callable[[Path], None], path: Path) -> dict[str, Any]:
+    signal.alarm(SECONDS)
+    started = time.perf_counter()
+    try:
+        reading(path)
+        return {"class": None, "message": "", "exit_code": 0}
+    except WandbkerasError as error:
+        return {"class": "ours", "message": str(error), "exit_code": error.exit_code}
+    except Exception as error:  # noqa: BLE001 - the test says that there is none
+        return {"class": type(error).__name__, "message": str(error), "exit_code": 70}
+    finally:
+        signal.alarm(0)
+        print(f"{time.perf_counter() - started:.2f} s: {path.parent.name}", file=sys.stderr)
+
+
+def main() -> None:
+    signal.signal(signal.SIGALRM, _too_long)
+    audit = _Audit()
+    sound, *paths = map(Path, sys.argv[1:])
+    for reading in READINGS:  # whatever Python opens for itself, it has opened then
+        reading(sound)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found = {}
+    for path in paths:
+        audit.start()
+        outcomes = {reading.__name__: _outcome(reading, path) for reading in READINGS}
+        found[str(path)] = {**outcomes, "opened": sorted(audit.found)}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    print(json.dumps({"runs": found, "peak_bytes": peak * 1024}))
+
+
+if __name__ == "__main__":
+    main()

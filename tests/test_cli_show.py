@@ -1,0 +1,113 @@
+"""``wandbkeras show``: everything that is known of one run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from wandbkeras_cli.main import main
+
+from tests.damage import flipped, record
+from wandbkeras.store.layout import Layout
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
+    """The run of the store ``runs`` in the current directory."""
+    monkeypatch.chdir(tmp_path)
+    return record(Path("runs/run-20261123_054500-k3j9x2ab"))
+
+
+@pytest.fixture
+def show(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run the command; return exit code, standard output and standard error."""
+
+    def command(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["wandbkeras", "show", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return command
+
+
+def test_a_run_is_shown_in_detail(run: Layout, show: Command) -> None:
+    """Who it is, how it ended, config, summary, attempts, streams and artifacts, in this order."""
+    code, out, err = show("k3j9x2ab")
+    assert (code, err) == (0, "")
+    places = [
+        out.index(text)
+        for text in (
+            "run      k3j9x2ab\n",
+            "project  digits\n",
+            "state    finished (exit code 0)\n",
+            "rows     9, last step 8\n",
+            "config\n  lr  0.1\n",
+            "\nsummary\n",
+            "  best  0.5\n",
+            "ATTEMPT  WRITER",
+            "STREAM      ROWS  COLUMNS  PARTS  SIZE\nhistory     9     7        1",
+            "model     model  -        1      7 B",
+        )
+    ]
+    assert places == sorted(places)
+
+
+def test_a_run_is_found_by_its_directory_too(run: Layout, show: Command) -> None:
+    """A path to a run and an id in a store are the same run."""
+    assert show(run.root) == show("k3j9x2ab", "--store", "runs") == show("k3j9x2ab")
+
+
+def test_programs_get_every_member(run: Layout, show: Command) -> None:
+    """The members are those that docs/scripting.md tables."""
+    code, out, _ = show("--json", "k3j9x2ab")
+    document = json.loads(out)
+    assert code == document["exit_code"] == 0
+    assert [attempt["exit_code"] for attempt in document["attempts"]] == [None, 0]
+    assert document["streams"][0]["columns"][-2:] == ["loss", "ok"]
+    assert document["started"] == 1000
+    assert (document["lost"], document["damage"], document["torn"]) == ([], [], 0)
+    text = (Path(__file__).parents[1] / "docs" / "scripting.md").read_text()
+    section = text.partition("## `wandbkeras show --json`")[2].partition("\n## ")[0]
+    assert all(f"`{name}" in section for name in document)
+
+
+def test_what_is_damaged_is_shown_beside_the_rest(run: Layout, show: Command) -> None:
+    """All rows are read, so a damaged part is said; the run is shown all the same."""
+    with flipped(run.part("history", 1, 0, 0), 120):
+        code, out, err = show("k3j9x2ab")
+    assert code == 0
+    assert "rows     9, last step 8\n" in out
+    assert err.startswith("k3j9x2ab: damaged: history/001-000-000.parquet: 104 bytes at offset 92")
+
+
+def test_a_torn_tail_is_counted(run: Layout, show: Command) -> None:
+    """The bytes of a record that a killed process did not finish are said."""
+    path = run.journal(0, 0, 0)
+    path.write_bytes(path.read_bytes()[:-3])
+    assert "bytes of a last record were not finished" in show("k3j9x2ab")[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["nope"], 3, "runs: no run with id 'nope'"),
+        (["runs"], 3, "runs: not a run: expected a run directory or a run id"),
+        (["elsewhere/run"], 3, "elsewhere/run: not a run"),
+        (["nope", "--store", "elsewhere"], 3, "elsewhere: no such directory"),
+        ([], 2, "Missing argument 'RUN'"),
+    ],
+)
+def test_what_is_no_run_is_one_line(
+    run: Layout, show: Command, arguments: list[str], code: int, text: str
+) -> None:
+    """A wrong name is said with what was expected."""
+    got, out, err = show(*arguments)
+    assert (got, out) == (code, "")
+    assert text in err
