@@ -177,11 +177,12 @@ def test_every_file_of_a_run_has_a_name_of_the_document(start: Start, tmp_path: 
     run = record_everything(start, tmp_path)
     run.finish()
     section = DOCUMENT.read_text().split("## Files")[1].split("##")[0]
-    names = re.findall(r"^\|[^|]*\| `([^`]*)` \|", section.replace("| `run.json` | ", ""), re.M)
+    names = re.findall(r"^\|[^|]*\| `([^`]*)`[^|]*\|", section.replace("| `run.json` | ", ""), re.M)
     pattern = "|".join(re.escape(name) for name in [*names, "run.json"])
     pattern = pattern.replace("<stream>", "(history|histograms|events)").replace("AAA", r"\d{3}")
     pattern = pattern.replace("<64\\ hexadecimal\\ digits>", "[0-9a-f]{64}").replace("/HH/", "/../")
     pattern = re.sub("WWW|SSS|KKK", r"\\d{3}", pattern).replace("NNNN", r"\d{4}")
+    pattern = pattern.replace(re.escape("<its path with - for each />"), r"[^/]+")
     root = Path(run.dir or "")
     later = start(id="k3j9x2ab", resume="must")
     later.log({"loss": 1.0})
@@ -227,7 +228,8 @@ def test_parts_and_journal_are_read_as_one(
         seal(Disk(), layout, 0, 0, before=before, compact=False)
     found = assert_read_alike(layout.root)
     assert logged(found) == [canonical(values) for values in VALUES]
-    assert len(list(layout.root.glob("history/*.parquet"))) == len(sealings)
+    # A part a segment, but for the first, which holds no row.
+    assert len(list(layout.root.glob("history/*.parquet"))) == max([1, *sealings]) - 1
     writer.close(0, 9.0)
     assert len(list(layout.root.glob("history/*.parquet"))) == 1
     assert logged(assert_read_alike(layout.root)) == [canonical(values) for values in VALUES]
