@@ -32,6 +32,7 @@ RUN_FORMAT = "wandbkeras-run"
 ARTIFACT_FORMAT = "wandbkeras-artifact"
 FORMAT_VERSION = 1
 HISTOGRAM = "histogram"
+GRAPH = "graph"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # W&B's client writes its own files of these names, over whatever lies there.
 CLIENT_FILES = frozenset(

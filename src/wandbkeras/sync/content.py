@@ -16,7 +16,8 @@ from typing import Any
 
 from wandbkeras.store.metrics import MetricDefinition
 from wandbkeras.store.reader import State, StoredRun
-from wandbkeras.store.schema import HISTOGRAM, ArtifactFile, ArtifactVersion, Row, RunInfo
+from wandbkeras.store.schema import ArtifactFile, ArtifactVersion, Row, RunInfo
+from wandbkeras.sync.media import Rendered, rendered
 
 _ARTIFACT_HEADER = b"wandb-artifact-manifest-v1\n"
 
@@ -69,7 +70,7 @@ class Content:
     def rows(self, start: int = 0) -> Iterator[Row]:
         """Yield the rows from number ``start``, their values as W&B holds them."""
         for row in islice(self.run.rows(), start, len(self.steps)):
-            values = {key: _wire(value) for key, value in row.values.items()}
+            values = {k: rendered(value, k, row.step).value for k, value in row.values.items()}
             yield Row(row.step, row.timestamp, row.runtime, values, row.attempt)
 
     @cached_property
@@ -80,11 +81,16 @@ class Content:
         it out if it sends none.
         """
         total = self.run.folded
-        # The client that computes summaries online leaves out what was logged as None.
-        summary = {key: _wire(v) for key, v in total.summary.items() if v is not None}
+        summary = {key: item.value for key, item in self._summary.items()}
         if total.last_step is not None:
             summary["_timestamp"] = total.last_row_timestamp
         return {**summary, "_runtime": int(self.runtime)}
+
+    @cached_property
+    def _summary(self) -> dict[str, Rendered]:
+        # The client that computes summaries online leaves out what was logged as None.
+        items = self.run.folded.summary.items()
+        return {key: rendered(v, key, "summary") for key, v in items if v is not None}
 
     @cached_property
     def artifacts(self) -> list[Artifact]:
@@ -111,10 +117,11 @@ class Content:
         dropped = {artifact_digest(file_digests(v)) for v in self.run.dropped_artifacts}
         return dropped - {artifact.digest for artifact in self.artifacts}
 
-    @property
+    @cached_property
     def files(self) -> Mapping[str, ArtifactFile]:
-        """The files of the run itself, by their names."""
-        return self.run.files
+        """The files of the run itself, by their names: those saved with it, and those of values."""
+        of_values = (item.files for item in self._summary.values())
+        return {**self.run.files, **{name: f for files in of_values for name, f in files.items()}}
 
 
 def file_digests(version: ArtifactVersion) -> dict[str, str]:
@@ -158,10 +165,3 @@ def _json_proper(value: Any) -> Any:
     if isinstance(value, list):
         return [_json_proper(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _wire(value: Any) -> Any:
-    """Return a value as W&B holds it: a histogram there has counts and edges, nothing else."""
-    if isinstance(value, dict) and value.get("_type") == HISTOGRAM:
-        return {name: value[name] for name in ("_type", "values", "bins")}
-    return value

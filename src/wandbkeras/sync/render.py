@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from wandbkeras.store.layout import run_directory_name
+from wandbkeras.store.schema import ArtifactFile
 from wandbkeras.sync import transaction_log as log
 from wandbkeras.sync.content import Artifact, Content
+from wandbkeras.sync.media import MadeFile
 from wandbkeras.sync.plan import Plan
 
 
@@ -27,7 +29,7 @@ def render(content: Content, plan: Plan, directory: Path, producer: str) -> Path
     folder = directory / f"offline-{run_directory_name(content.info.id, content.info.created)}"
     (folder / "files").mkdir(parents=True)
     for name in plan.files:
-        _link(folder / "files" / name, content.run.blob(content.files[name].sha256))
+        _put(folder / "files" / name, content, content.files[name])
     staging = directory / "staging"
     staging.mkdir(exist_ok=True)
     with log.TransactionLog(folder / f"run-{run_id}.wandb") as file:
@@ -115,13 +117,16 @@ def _references(artifact: Artifact) -> dict[str, log.ManifestEntry]:
     }
 
 
-def _link(path: Path, blob: Path) -> None:
-    """Make the blob the file at ``path``, without a copy: the client only reads it.
+def _put(path: Path, content: Content, file: ArtifactFile) -> None:
+    """Put a file of the run at ``path``; a blob without a copy, because the client only reads it.
 
     It writes files of its own beside, which have other names.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.symlink_to(blob.resolve())
+    if isinstance(file, MadeFile):
+        path.write_bytes(file.data)
+    else:
+        path.symlink_to(content.run.blob(file.sha256).resolve())
 
 
 def _client_id(content: Content, plan: Plan, artifact: Artifact, what: str) -> str:
