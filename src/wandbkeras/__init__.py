@@ -19,7 +19,15 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from wandbkeras.callbacks import WandbCallback
-    from wandbkeras.data_types import Histogram
+    from wandbkeras.data_types import (
+        ClassColumn,
+        Classes,
+        Histogram,
+        Image,
+        ImageColumn,
+        RowColumn,
+        Table,
+    )
     from wandbkeras.errors import WandbkerasError
     from wandbkeras.recording.artifact import Artifact
     from wandbkeras.recording.mappings import Config, Summary
@@ -31,7 +39,9 @@ if TYPE_CHECKING:
         log,
         log_artifact,
         log_model,
+        open_table,
         save,
+        use_artifact,
     )
     from wandbkeras.store.reader import Store, StoredRun
 
@@ -41,10 +51,16 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Artifact": "recording.artifact",
+    "ClassColumn": "data_types",
+    "Classes": "data_types",
     "Histogram": "data_types",
+    "Image": "data_types",
+    "ImageColumn": "data_types",
+    "RowColumn": "data_types",
     "Run": "recording.recorder",
     "Store": "store.reader",
     "StoredRun": "store.reader",
+    "Table": "data_types",
     "WandbCallback": "callbacks",
     "WandbkerasError": "errors",
     "define_metric": "recording.session",
@@ -53,17 +69,25 @@ _HOMES = {
     "log": "recording.session",
     "log_artifact": "recording.session",
     "log_model": "recording.session",
+    "open_table": "recording.session",
     "save": "recording.session",
+    "use_artifact": "recording.session",
 }
 # Of the active run, so they are looked up each time.
 _OF_THE_RUN = ("config", "run", "summary")
 
 __all__ = [
     "Artifact",
+    "ClassColumn",
+    "Classes",
     "Histogram",
+    "Image",
+    "ImageColumn",
+    "RowColumn",
     "Run",
     "Store",
     "StoredRun",
+    "Table",
     "WandbCallback",
     "WandbkerasError",
     "config",
@@ -73,9 +97,11 @@ __all__ = [
     "log",
     "log_artifact",
     "log_model",
+    "open_table",
     "run",
     "save",
     "summary",
+    "use_artifact",
 ]
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from wandbkeras.errors import UsageError
+from wandbkeras.recording.logged_tables import LoggedTable, logged_table
 from wandbkeras.recording.references import references_of
 from wandbkeras.recording.values import checked_names, checked_text, plain_config
-from wandbkeras.store.schema import Reference, is_relative_path
+from wandbkeras.store.checks import TABLE
+from wandbkeras.store.schema import TABLE_SUFFIX, Reference, is_relative_path
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _MAX_METADATA_KEYS = 100
@@ -76,6 +78,7 @@ class Artifact:
             )
         self.files: dict[str, Path] = {}
         self.references: dict[str, Reference] = {}
+        self.tables: dict[str, LoggedTable] = {}
         self.given: set[str] = set()
 
     def add_file(
@@ -118,6 +121,22 @@ class Artifact:
             if path.is_file():
                 relative = path.relative_to(root).as_posix()
                 self._add(f"{name}/{relative}" if name else relative, path)
+
+    def add(self, obj: Any, name: str) -> None:
+        """Add a table, written when the artifact is logged.
+
+        Args:
+            obj: a :class:`wandbkeras.Table`, what ``Run.open_table`` gave, a dataframe of pandas,
+                or a table of wandb.
+            name: its path in the artifact, which in W&B ends in ``.table.json``.
+        """
+        table = logged_table(obj)
+        if table is None or table.kind != TABLE:
+            raise UsageError(f"artifact {self.name!r}: received {obj!r:.80}; expected a table")
+        name = self._checked_path(name).removesuffix(TABLE_SUFFIX)
+        if name in self.tables:
+            raise UsageError(f"artifact {self.name!r}: two tables under the name {name!r}")
+        self.tables[name] = table
 
     def _add(self, name: str, path: Path) -> str:
         name = self._checked_path(name)

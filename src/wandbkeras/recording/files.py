@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from wandbkeras.errors import DamagedError, DiskFullError, UsageError
 from wandbkeras.recording.artifact import Artifact
 from wandbkeras.recording.saving import Policy
-from wandbkeras.store.schema import ArtifactFile, ArtifactVersion
+from wandbkeras.recording.tables import RunTables
+from wandbkeras.store.schema import ArtifactFile, ArtifactVersion, TableFile
 from wandbkeras.store.writer import RunWriter
 
 if TYPE_CHECKING:
@@ -27,8 +28,9 @@ class RunFiles:
     nothing else.
     """
 
-    def __init__(self, writer: RunWriter, earlier: StoredRun | None) -> None:
+    def __init__(self, writer: RunWriter, tables: RunTables, earlier: StoredRun | None) -> None:
         self._writer = writer
+        self._tables = tables
         self._earlier = earlier
         # A version being logged needs blobs that nothing names yet.
         self._lock = threading.RLock()
@@ -37,15 +39,20 @@ class RunFiles:
         self._watched: dict[str, Path] = {}
         self._copied: dict[str, tuple[Path, int, int, int]] = {}
 
-    def log(self, artifact: Artifact, aliases: tuple[str, ...]) -> None:
-        """Record a version of an artifact."""
+    def log(
+        self, artifact: Artifact, aliases: tuple[str, ...], step: int, *, used: bool = False
+    ) -> None:
+        """Record a version of an artifact; ``step`` is the run's, ``used``: the run takes it in."""
         writer = self._writer
         with self._lock, writer.counting(f"artifact {artifact.name!r}"):
             writer.check_room(sum(_status(path).st_size for path in artifact.files.values()))
             files: dict[str, ArtifactFile] = {}
+            tables: dict[str, TableFile] = {}
             try:
                 for name, path in artifact.files.items():
                     files[name] = writer.add_file(path, adopt=name in artifact.given)
+                for name, table in artifact.tables.items():
+                    tables[name] = self._tables.put(f"{artifact.name}/{name}", table, step)
                 version = ArtifactVersion(
                     name=artifact.name,
                     type=artifact.type,
@@ -54,10 +61,13 @@ class RunFiles:
                     metadata=artifact.metadata,
                     files=files,
                     references=dict(artifact.references),
+                    tables=tables,
+                    used=used,
                 )
                 self._logged[writer.artifact(version)] = version
             except (OSError, DiskFullError):
                 self._remove({file.sha256 for file in files.values()}, named=False)
+                writer.shelf.remove(tables.values())
                 raise
 
     def versions(self, name: str | None = None) -> dict[str, ArtifactVersion]:
@@ -74,13 +84,16 @@ class RunFiles:
         with self._lock:
             kept = self.versions()
             contents: set[str] = set()
+            tables: list[TableFile] = []
             for manifest in manifests:
                 if manifest not in kept:
                     raise UsageError(f"drop_versions: {manifest!r:.80} is no version of this run")
                 contents |= kept[manifest].blobs
+                tables += kept[manifest].tables.values()
                 self._writer.event("artifact_dropped", {"manifest": manifest})
                 self._dropped.add(manifest)
             self._remove(contents)
+            self._writer.remove_tables(tables)
 
     def save(self, files: Mapping[str, Path], policy: Policy) -> None:
         """Record files of the run: now, at its end, or (``live``) now and, if changed, then."""

@@ -21,8 +21,10 @@ from wandbkeras.recording.artifact import Artifact, artifact_of, checked_aliases
 from wandbkeras.recording.exits import exit_code_of
 from wandbkeras.recording.files import RunFiles
 from wandbkeras.recording.mappings import Config, Summary
+from wandbkeras.recording.open_table import OpenTable
 from wandbkeras.recording.saving import checked_policy, matching_files
-from wandbkeras.recording.values import RESERVED, plain_row
+from wandbkeras.recording.tables import RunTables
+from wandbkeras.recording.values import RESERVED, RowWithTables, plain_row
 from wandbkeras.store.metrics import AGGREGATES, MetricDefinition
 from wandbkeras.store.schema import ArtifactVersion, RunInfo
 from wandbkeras.store.writer import RunWriter
@@ -50,7 +52,8 @@ class Run:
         self._info = info
         self._earlier = earlier
         self._writer = writer
-        self._files = None if writer is None else RunFiles(writer, earlier)
+        self._tables = RunTables(writer)
+        self._files = None if writer is None else RunFiles(writer, self._tables, earlier)
         self._step = first_step
         self._finished = False
         self._warned_steps = False
@@ -118,8 +121,8 @@ class Run:
         """Record metrics of one step; when this returns they survive the process being killed.
 
         Args:
-            data: names to numbers, strings, bools, None, arrays, histograms, or nested dicts of
-                those, whose names are joined by dots.
+            data: names to numbers, strings, bools, None, arrays, histograms, images, lists of
+                images, tables, or nested dicts of those, whose names are joined by dots.
             step: the step to write; one below the current step is not recorded, and said so.
             commit: whether the row is complete. Default: True without ``step``, else False.
 
@@ -139,6 +142,9 @@ class Run:
             self._advance(step, commit)
             self._memory[1].update(values)
             return
+        if isinstance(values, RowWithTables):
+            self._log_tables(writer, values, timestamp, step, commit)
+            return
         with writer.lock:
             if self._finished:
                 self._check_open()
@@ -147,6 +153,42 @@ class Run:
                 return
             runtime = time.monotonic() - self._monotonic_start
             writer.history(self._step, timestamp, runtime, values, complete)
+            if complete:
+                self._step += 1
+
+    def open_table(self, key: str, columns: Iterable[str] | Mapping[str, Any]) -> OpenTable:
+        """Begin a table that is written batch by batch, however many rows it gets.
+
+        It is recorded by ``log({key: table})``, or as part of an artifact.
+
+        Args:
+            key: what it will be logged under, or any name.
+            columns: names; or name to kind, where that isn't to be found from the first batch:
+                ``int``, ``float``, ``bool``, ``str``, ``object``, an ``ImageColumn``, a
+                ``ClassColumn`` or a ``RowColumn``.
+        """
+        self._check_open()
+        return self._tables.open(key, columns)
+
+    def _log_tables(
+        self,
+        writer: RunWriter,
+        values: RowWithTables,
+        timestamp: float,
+        step: int | None,
+        commit: bool | None,
+    ) -> None:
+        """Record a row with tables: their files are durable before the row names them."""
+        self._check_open()
+        with self._tables.written(values.tables) as written, writer.lock:
+            self._check_open()
+            complete = commit if commit is not None else step is None
+            if step is not None and not self._move_to(step, len(values) + len(values.tables)):
+                return
+            row = {**values, **written.place(self._step)}
+            runtime = time.monotonic() - self._monotonic_start
+            if writer.history(self._step, timestamp, runtime, row, complete):
+                written.keep()
             if complete:
                 self._step += 1
 
@@ -216,7 +258,22 @@ class Run:
         names = checked_aliases(aliases)
         if self._files is not None:
             self._check_open()
-            self._files.log(artifact, names)
+            self._files.log(artifact, names, self._step)
+        return artifact
+
+    def use_artifact(self, artifact: Artifact, aliases: Iterable[str] | None = None) -> Artifact:
+        """Record a version of an artifact that the run takes in, as :meth:`log_artifact` does.
+
+        W&B shows it among the run's inputs. What only a server has can't be used offline.
+        """
+        if not isinstance(artifact, Artifact):
+            raise UsageError(
+                f"use_artifact: received {artifact!r:.80}; expected a wandbkeras.Artifact: "
+                "recording asks no server for one"
+            )
+        if self._files is not None:
+            self._check_open()
+            self._files.log(artifact, checked_aliases(aliases), self._step, used=True)
         return artifact
 
     def log_model(
@@ -273,6 +330,7 @@ class Run:
         if self._writer is None or self._files is None:
             return
         try:
+            self._tables.finish()
             self._files.finish()
         finally:
             runtime = time.monotonic() - self._monotonic_start
@@ -350,6 +408,7 @@ class Run:
     def detach(self) -> None:
         """Record nothing more in this process, a forked one: the run is its parent's."""
         self._writer = self._files = None
+        self._tables.detach()
 
     def __enter__(self) -> Run:
         return self

@@ -13,6 +13,7 @@ from typing import Any
 
 from wandbkeras.errors import DiskFullError, WandbkerasError
 from wandbkeras.recording.exits import ExitCode
+from wandbkeras.recording.open_table import OpenTable
 from wandbkeras.recording.opening import open_run, unwritable
 from wandbkeras.recording.recorder import Run
 from wandbkeras.recording.settings import resolve
@@ -141,6 +142,16 @@ def log_artifact(*arguments: Any, **keywords: Any) -> Any:
 def log_model(*arguments: Any, **keywords: Any) -> None:
     """Call :meth:`Run.log_model` of the active run."""
     require_run("log_model()").log_model(*arguments, **keywords)
+
+
+def open_table(*arguments: Any, **keywords: Any) -> OpenTable:
+    """Call :meth:`Run.open_table` of the active run."""
+    return require_run("open_table()").open_table(*arguments, **keywords)
+
+
+def use_artifact(*arguments: Any, **keywords: Any) -> Any:
+    """Call :meth:`Run.use_artifact` of the active run."""
+    return require_run("use_artifact()").use_artifact(*arguments, **keywords)
 
 
 def save(*arguments: Any, **keywords: Any) -> list[str]:

@@ -9,6 +9,8 @@ from typing import Any
 
 from wandbkeras.data_types import Histogram
 from wandbkeras.errors import UnsupportedValueError
+from wandbkeras.recording.logged_tables import LoggedTable, logged_table, may_be_table
+from wandbkeras.store.checks import TABLE_TYPES
 
 # Columns of the history that the store writes itself. A row's own `_timestamp` is taken, as in
 # wandb, and passed to the store beside the row.
@@ -19,8 +21,16 @@ _LIST_LIMIT = 32
 _INTEGERS = range(-(2**63), 2**63)
 
 
+class RowWithTables(dict[str, Any]):
+    """The plain values of a row, and the tables that are still to be written."""
+
+    tables: dict[str, LoggedTable]
+
+
 def plain_row(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return the metrics of ``data`` as plain values, nested names joined by dots.
+
+    Tables and images come out apart: then it is a :class:`RowWithTables`.
 
     >>> plain_row({"loss": 0.5, "val": {"acc": 1}})
     {'loss': 0.5, 'val.acc': 1}
@@ -31,12 +41,16 @@ def plain_row(data: Mapping[str, Any]) -> dict[str, Any]:
     else:
         return dict(data)  # what training logs most: numbers under names
     row: dict[str, Any] = {}
+    tables: dict[str, LoggedTable] = {}
     for key, value in data.items():
         kind = type(value)
         if type(key) is str and key.isascii() and (kind is float or kind is bool or value is None):
             row[key] = value
         else:
-            _add(row, _checked_key(key), value)
+            _add(row, tables, _checked_key(key), value)
+    if tables:
+        row = RowWithTables(row)
+        row.tables = tables
     return row
 
 
@@ -61,6 +75,9 @@ def plain_value(value: Any, key: str) -> Any:
     if getattr(value, "_log_type", None) == "histogram":  # wandb.Histogram
         return Histogram(np_histogram=(value.histogram, value.bins)).to_value()
     if isinstance(value, Mapping):
+        kind = value.get("_type")
+        if isinstance(kind, str) and kind in TABLE_TYPES:
+            raise UnsupportedValueError(f"{key!r}: the _type {kind!r} is the store's own")
         return {_checked_key(name): plain_value(v, f"{key}.{name}") for name, v in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [plain_value(item, key) for item in value]
@@ -100,10 +117,12 @@ def _mapping_of(values: Any) -> Mapping[str, Any]:
     )
 
 
-def _add(row: dict[str, Any], key: str, value: Any) -> None:
+def _add(row: dict[str, Any], tables: dict[str, LoggedTable], key: str, value: Any) -> None:
     if isinstance(value, Mapping):
         for name, item in value.items():
-            _add(row, f"{key}.{_checked_key(name)}", item)
+            _add(row, tables, f"{key}.{_checked_key(name)}", item)
+    elif may_be_table(type(value)) and (table := logged_table(value)) is not None:
+        tables[key] = table
     else:
         row[key] = plain_value(value, key)
 
@@ -167,8 +186,8 @@ def _unsupported(value: Any, key: str) -> UnsupportedValueError:
     kind = type(value)
     return UnsupportedValueError(
         f"{key!r}: received an object of type {kind.__module__}.{kind.__qualname__}; expected a "
-        "number, a string, a bool, None, an array, a wandbkeras.Histogram, or a dict or list of "
-        "those"
+        "number, a string, a bool, None, an array, a wandbkeras.Histogram, Image or Table, or a "
+        "dict or list of those"
     )
 
 

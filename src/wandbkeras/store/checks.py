@@ -13,9 +13,14 @@ from typing import Annotated, Any, TypedDict, TypeVar
 import msgspec
 from msgspec import Meta
 
+from wandbkeras.store.layout import TABLE_PATTERN
+
 # Documented in docs/format.md, "Limits".
 MAX_DEPTH = 64
 # Metrics have any name but those of the columns that the store writes itself.
+# The values of metrics that name a table: of one, of a list of images, of an image alone.
+TABLE, IMAGES, IMAGE = "table/parquet", "images/parquet", "image/parquet"
+TABLE_TYPES = frozenset({TABLE, IMAGES, IMAGE})
 RESERVED = frozenset({"_step", "_timestamp", "_runtime", "_attempt", "_null"})
 
 # Numbers that a protobuf message, a date and a column hold.
@@ -25,6 +30,7 @@ Seconds = Annotated[float, Meta(ge=0, lt=2**31)]
 Instant = Annotated[float, Meta(gt=-1e15, lt=1e15)]
 Date = Annotated[float, Meta(ge=0, lt=253_402_300_800)]  # to the end of the year 9999
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", max_length=64)]
+TableName = Annotated[str, Meta(pattern=rf"^{TABLE_PATTERN}\Z")]
 Md5 = Annotated[str, Meta(pattern="^[0-9a-f]{32}$", max_length=32)]
 
 _T = TypeVar("_T")
@@ -96,8 +102,17 @@ def check_row(values: Mapping[str, Any]) -> None:
         raise ValueError("a metric with the name of an index column")
     if dict in map(type, values.values()):
         for value in values.values():
-            if type(value) is dict and value.get("_type") == "histogram":
-                _check_histogram(value)
+            if type(value) is dict:
+                check_typed(value)
+
+
+def check_typed(value: Mapping[str, Any]) -> None:
+    """Raise ValueError if the value of a metric says that it is what it isn't."""
+    kind = value.get("_type")
+    if kind == "histogram":
+        _check_histogram(value)
+    elif isinstance(kind, str) and kind in TABLE_TYPES:
+        convert(value, _Table)
 
 
 def _check_histogram(value: Mapping[str, Any]) -> None:
@@ -132,6 +147,13 @@ class _Histogram(msgspec.Struct, frozen=True):
     values: list[float]
     bins: list[float]
     stats: _Stats | None = None
+
+
+class _Table(msgspec.Struct, frozen=True):
+    path: TableName
+    sha256: Sha256
+    size: Count
+    rows: Count
 
 
 class Process(TypedDict, total=False):

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from wandbkeras.errors import DamagedError
-from wandbkeras.store.checks import parse_json
+from wandbkeras.store.checks import check_typed, parse_json
 from wandbkeras.store.schema import HISTOGRAM, Row
 from wandbkeras.store.state import Event, RunState
 
@@ -280,7 +280,10 @@ def check_table(table: pa.Table, stream: str) -> None:
 
 def _from_json(text: str, name: str, step: int) -> Any:
     try:
-        return parse_json(text)
+        value = parse_json(text)
+        if isinstance(value, dict):
+            check_typed(value)
+        return value
     except ValueError as error:
         where = f"history, step {step}: the value of {name!r:.80}"
         raise DamagedError(f"{where} is no JSON text of the format ({error})") from error

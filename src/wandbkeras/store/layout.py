@@ -7,16 +7,17 @@ nothing but plain files is opened, and nothing is read beyond a limit.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from wandbkeras.errors import DamagedError, UsageError
 
@@ -34,9 +35,16 @@ _PART_NAME = re.compile(rf"[a-z_]{{1,32}}/{_N}-{_N}-{_N}\.parquet")
 _PART_FILE = re.compile(rf"{_N}-{_N}-{_N}\.(?:parquet|tmp)")
 _FILE = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}/){0,3}[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _ARTIFACT_FILE = re.compile(rf"{_N}-{_N}-{_NNNN}\.json")
+_FOLDER = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}"
+# Of one key the step, then the writer and the number of its tables: no name is used twice.
+TABLE_PATTERN = (
+    rf"tables/{_FOLDER}/(?:[0-9]{{8}}|[1-9][0-9]{{8,18}})-{_N}-{_N}-"
+    r"(?:[0-9]{4}|[1-9][0-9]{4,8})\.parquet"
+)
+_TABLE = re.compile(TABLE_PATTERN)
 
 STREAMS = ("history", "histograms", "events")
-_DIRECTORIES = {*STREAMS, "attempts", "artifacts", "blobs", "damaged", "sync"}
+_DIRECTORIES = {*STREAMS, "attempts", "artifacts", "blobs", "damaged", "sync", "tables"}
 # What a reader takes at most, documented in docs/format.md, "Limits".
 MAX_NUMBER = 99_999
 MAX_ENTRIES = 10_000
@@ -94,6 +102,10 @@ class Layout:
         return self.root / "blobs" / "sha256"
 
     @property
+    def tables(self) -> Path:
+        return self.root / "tables"
+
+    @property
     def receipts(self) -> Path:
         return self.root / "sync"
 
@@ -121,6 +133,11 @@ class Layout:
 
     def artifact(self, attempt: int, writer: int, number: int) -> Path:
         return self.artifacts / f"{attempt:03d}-{writer:03d}-{number:04d}.json"
+
+    def table(self, key: str, step: int, attempt: int, writer: int, number: int) -> Path:
+        """The Parquet file of a table logged under ``key``, the writer's of this number."""
+        name = f"{step:08d}-{attempt:03d}-{writer:03d}-{number:04d}.parquet"
+        return self.tables / table_folder(key) / name
 
     def blob(self, sha256: str) -> Path:
         if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
@@ -173,6 +190,12 @@ class Layout:
             raise DamagedError(f"{self.root}: an event names {name!r:.80}, which is no artifact")
         return self.artifacts / name
 
+    def listed_table(self, name: str) -> Path:
+        """Return the path of a table that a row or an artifact manifest names."""
+        if not is_table_name(name):
+            raise DamagedError(f"{self.root}: a record names {name!r:.80}, which is no table")
+        return self.root / name
+
     def listed_damage(self, name: str) -> Path:
         """Return the path, within the run, of a file in which a manifest names damage."""
         if not isinstance(name, str) or not _FILE.fullmatch(name):
@@ -187,10 +210,16 @@ class Layout:
         A run is checked before it is read or goes on, so that neither leads out of it.
         """
         for directory, names in ((self.root, _DIRECTORIES), (self.root / "blobs", {"sha256"})):
-            with suppress(FileNotFoundError):
-                for entry in _entries(directory, self.root):
-                    if entry.name in names and not entry.is_dir(follow_symlinks=False):
-                        raise DamagedError(f"{directory / entry.name}: {_REFUSED}")
+            self._check_below(directory, names)
+        self._check_below(self.tables, None)
+
+    def _check_below(self, directory: Path, names: Collection[str] | None) -> None:
+        """Check what has one of ``names``; with None all but what has a temporary name."""
+        with suppress(FileNotFoundError):
+            for entry in _entries(directory, self.root):
+                meant = not entry.name.endswith(".tmp") if names is None else entry.name in names
+                if meant and not entry.is_dir(follow_symlinks=False):
+                    raise DamagedError(f"{directory / entry.name}: {_REFUSED}")
 
     def size(self) -> int:
         """Return the bytes of the run's plain files."""
@@ -202,6 +231,41 @@ class Layout:
             names = (entry.name for entry in _entries(directory, self.root))
             return [match for name in names if (match := pattern.fullmatch(name))]
         return []
+
+
+def table_folder(key: str) -> str:
+    """Return the name of the directory of the tables that are logged under ``key``.
+
+    It is for people: two keys may share one, in capitals and small letters on some file systems.
+
+    >>> table_folder("examples"), table_folder("val/examples")
+    ('examples', 'val-examples-542502af')
+    """
+    if re.fullmatch(_FOLDER, key):
+        return key
+    readable = re.sub(r"[^A-Za-z0-9_.-]", "-", key)[:54]
+    start = "" if re.match(r"[A-Za-z0-9_]", readable) else "_"
+    return f"{start}{readable}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
+
+
+def is_table_name(name: Any) -> bool:
+    """Whether ``name`` is the path of a table within a run.
+
+    >>> is_table_name("tables/examples/00000012-000-000-0003.parquet"), is_table_name("../x")
+    (True, False)
+    """
+    return isinstance(name, str) and _TABLE.fullmatch(name) is not None
+
+
+def table_step(name: str) -> int:
+    """Return the step that the path of a table names."""
+    return int(name.rpartition("/")[2].partition("-")[0])
+
+
+def table_writer(name: str) -> tuple[int, int]:
+    """Return attempt and number of the writer that the path of a table names."""
+    _, attempt, writer, _ = name.rpartition("/")[2].split("-")
+    return int(attempt), int(writer)
 
 
 def _sealing(part: Path) -> int:

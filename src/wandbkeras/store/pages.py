@@ -7,9 +7,11 @@ the Parquet format specifies it.
 
 from __future__ import annotations
 
+import io
+import os
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,6 +24,7 @@ INFLATION = 256
 # Nothing nests in a page header but structs for its kind and for its statistics.
 _MAX_NESTING = 4
 _VALUE_BYTES = 8
+_WINDOW_BYTES = 1 << 10  # a page header, and mostly no more
 _DICTIONARY = (2, 8)  # the values are indices of the chunk's dictionary
 _DELTA_BYTE_ARRAY = 7  # a value repeats what the one before began with
 
@@ -34,8 +37,60 @@ class _Page:
     is_dictionary: bool
 
 
+class FileBytes:
+    """The bytes of a file that need not be in memory: read, a window at a time, as asked for."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._size = os.fstat(file.fileno()).st_size
+        self._start, self._window = 0, b""
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, at: int) -> int:
+        if not self._start <= at < self._start + len(self._window):
+            self._start, self._window = at, os.pread(self._file.fileno(), _WINDOW_BYTES, at)
+        return self._window[at - self._start]
+
+    def source(self) -> pa.NativeFile:
+        """Return the file for Arrow to read from, at any place."""
+        return pa.PythonFile(_Reader(self._file.fileno(), self._size), mode="r")
+
+
+class _Reader(io.RawIOBase):
+    """Reads a descriptor at a place of its own."""
+
+    def __init__(self, fd: int, size: int) -> None:
+        self._fd, self._size, self._at = fd, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        self._at = start + offset
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def size(self) -> int:
+        return self._size
+
+    def read(self, size: int = -1) -> bytes:
+        data = os.pread(self._fd, self._size - self._at if size < 0 else size, self._at)
+        self._at += len(data)
+        return data
+
+
 def check_memory(
-    file: pq.ParquetFile, data: bytes, unread: Collection[tuple[int, int]] = ()
+    file: pq.ParquetFile,
+    data: bytes | FileBytes,
+    unread: Collection[tuple[int, int]] = (),
 ) -> None:
     """Raise ValueError if reading ``file``, whose bytes are ``data``, takes more than it may.
 
@@ -53,7 +108,7 @@ def check_memory(
                 raise ValueError(f"{len(data)} bytes that inflate to more than {limit}")
 
 
-def _cost(data: bytes, group: int, column: pq.ColumnChunkMetaData, left: int) -> int:
+def _cost(data: bytes | FileBytes, group: int, column: pq.ColumnChunkMetaData, left: int) -> int:
     """Return the bytes of a column chunk in memory, or anything above ``left``."""
     try:
         pages = list(_pages(data, column))
@@ -74,10 +129,11 @@ def _cost(data: bytes, group: int, column: pq.ColumnChunkMetaData, left: int) ->
     return cost
 
 
-def _text_bytes(data: bytes, group: int, name: str) -> int:
+def _text_bytes(data: bytes | FileBytes, group: int, name: str) -> int:
     """Return the bytes of all strings of a column chunk, which is read as the dictionary it is."""
     total = 0
-    with pq.ParquetFile(pa.BufferReader(data), read_dictionary=[name]) as file:
+    source = data.source() if isinstance(data, FileBytes) else pa.BufferReader(data)
+    with pq.ParquetFile(source, read_dictionary=[name]) as file:
         chunks = file.read_row_group(group, columns=[name]).column(0).chunks
     for chunk in chunks:
         if not pa.types.is_dictionary(chunk.type):
@@ -87,7 +143,7 @@ def _text_bytes(data: bytes, group: int, name: str) -> int:
     return total
 
 
-def _pages(data: bytes, column: pq.ColumnChunkMetaData) -> Iterator[_Page]:
+def _pages(data: bytes | FileBytes, column: pq.ColumnChunkMetaData) -> Iterator[_Page]:
     """Yield the pages of a column chunk by their headers."""
     starts = (column.dictionary_page_offset, column.data_page_offset)
     at = min(start for start in starts if start is not None)
@@ -106,7 +162,7 @@ def _pages(data: bytes, column: pq.ColumnChunkMetaData) -> Iterator[_Page]:
         at += size
 
 
-def _struct(data: bytes, at: int, nesting: int = 0) -> tuple[dict[int, Any], int]:
+def _struct(data: bytes | FileBytes, at: int, nesting: int = 0) -> tuple[dict[int, Any], int]:
     """Return the fields of the struct at an offset, and the offset behind it."""
     if nesting > _MAX_NESTING:
         raise ValueError("a page header that makes no sense")
@@ -122,7 +178,7 @@ def _struct(data: bytes, at: int, nesting: int = 0) -> tuple[dict[int, Any], int
     return fields, at + 1
 
 
-def _value(data: bytes, at: int, kind: int, nesting: int) -> tuple[Any, int]:
+def _value(data: bytes | FileBytes, at: int, kind: int, nesting: int) -> tuple[Any, int]:
     if kind in (1, 2):
         return kind == 1, at
     if kind in (4, 5, 6):
@@ -135,12 +191,12 @@ def _value(data: bytes, at: int, kind: int, nesting: int) -> tuple[Any, int]:
     raise ValueError("a page header that makes no sense")
 
 
-def _integer(data: bytes, at: int) -> tuple[int, int]:
+def _integer(data: bytes | FileBytes, at: int) -> tuple[int, int]:
     number, at = _varint(data, at)
     return (number >> 1) ^ -(number & 1), at
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
+def _varint(data: bytes | FileBytes, at: int) -> tuple[int, int]:
     number = shift = 0
     while data[at] & 128:
         number |= (data[at] & 127) << shift

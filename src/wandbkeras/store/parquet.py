@@ -70,7 +70,7 @@ def write_part(disk: Disk, target: Path, tables: Iterable[pa.Table]) -> Part:
     if temporary.exists():  # of a sealing that was interrupted
         disk.remove(temporary)
     fd = disk.create(temporary)
-    sink, rows = _Sink(disk, fd), 0
+    sink, rows = DiskSink(disk, fd), 0
     try:
         try:
             with pq.ParquetWriter(sink, schema, **_options(schema)) as parquet:
@@ -147,7 +147,7 @@ def _options(schema: pa.Schema) -> dict[str, Any]:
     }
 
 
-class _Sink(io.RawIOBase):
+class DiskSink(io.RawIOBase):
     """A file for pyarrow to write to, whose bytes pass through the disk seam and are hashed."""
 
     def __init__(self, disk: Disk, fd: int) -> None:

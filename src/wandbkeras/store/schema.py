@@ -17,7 +17,7 @@ import msgspec
 
 from wandbkeras.errors import DamagedError, NewerFormatError, UsageError
 from wandbkeras.store import document
-from wandbkeras.store.checks import Count, Date, Md5, Sha256, convert
+from wandbkeras.store.checks import TABLE_TYPES, Count, Date, Md5, Sha256, TableName, convert
 from wandbkeras.store.layout import check_run_id
 from wandbkeras.store.names import (
     check_aliases,
@@ -32,6 +32,8 @@ RUN_FORMAT = "wandbkeras-run"
 ARTIFACT_FORMAT = "wandbkeras-artifact"
 FORMAT_VERSION = 1
 HISTOGRAM = "histogram"
+# Of the name that W&B gives to a table in an artifact.
+TABLE_SUFFIX = ".table.json"
 GRAPH = "graph"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # W&B's client writes its own files of these names, over whatever lies there.
@@ -132,6 +134,20 @@ class ArtifactFile:
 
 
 @dataclass(frozen=True)
+class TableFile:
+    """A table of the run: the path of its Parquet file within the run, its bytes and its rows."""
+
+    path: TableName
+    sha256: Sha256
+    size: Count
+    rows: Count
+
+    def to_value(self, kind: str) -> dict[str, Any]:
+        """Return the value of the metric under which it was logged."""
+        return {"_type": kind, **asdict(self)}
+
+
+@dataclass(frozen=True)
 class Reference:
     """What an artifact only points to: ``ref`` is its URI, ``digest`` W&B's name of its content.
 
@@ -147,7 +163,8 @@ class Reference:
 class ArtifactVersion:
     """One version of an artifact as a run logged it.
 
-    ``files`` maps paths to their content, ``references`` other paths to what lies elsewhere.
+    ``files`` maps paths to their content, ``references`` other paths to what lies elsewhere,
+    ``tables`` names to tables. ``used``: the run took it in, too.
     """
 
     name: str
@@ -157,6 +174,8 @@ class ArtifactVersion:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, ArtifactFile] = field(default_factory=dict)
     references: Mapping[str, Reference] = field(default_factory=dict)
+    tables: Mapping[str, TableFile] = field(default_factory=dict)
+    used: bool = False
 
     @property
     def blobs(self) -> set[str]:
@@ -178,7 +197,7 @@ def read_artifact(path: Path) -> ArtifactVersion:
         check_aliases(version.aliases)
     except (ValueError, UsageError) as error:
         raise DamagedError(f"{path}: not an artifact manifest ({error})") from error
-    for name in (*version.files, *version.references):
+    for name in (*version.files, *version.references, *version.tables):
         if not is_relative_path(name):
             raise DamagedError(f"{path}: the path {name!r} would leave the artifact")
     if both := sorted(version.files.keys() & version.references.keys()):
@@ -215,3 +234,10 @@ def run_file(root: Path, name: str, members: Mapping[str, Any]) -> ArtifactFile:
     if not is_run_file_name(name):
         raise DamagedError(f"{root}: the name {name!r} is none that a file of a run may have")
     return file
+
+
+def table_of(value: Any) -> TableFile | None:
+    """Return the table that a value of a metric names; None if it is another value."""
+    kind = value.get("_type") if isinstance(value, dict) else None
+    is_table = isinstance(kind, str) and kind in TABLE_TYPES
+    return convert(value, TableFile) if is_table else None

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import itertools
 import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wandbkeras.errors import WandbkerasError
 from wandbkeras.store import document
@@ -26,8 +27,13 @@ from wandbkeras.store.disk import Disk, make_directories
 from wandbkeras.store.journal import JournalWriter, encode_frame
 from wandbkeras.store.layout import Layout
 from wandbkeras.store.room import Room
-from wandbkeras.store.schema import ArtifactFile, ArtifactVersion
+from wandbkeras.store.schema import ArtifactFile, ArtifactVersion, TableFile
 from wandbkeras.store.state import EVENT, HISTORY, PARTIAL, Event, RunState
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from wandbkeras.store.tables import TableShelf, TableWriter
 
 SYNC_SECONDS = 1.0
 HEARTBEAT_SECONDS = 15.0
@@ -106,10 +112,11 @@ class RunWriter:
 
     def history(
         self, step: int, timestamp: float, runtime: float, values: dict[str, Any], complete: bool
-    ) -> None:
+    ) -> bool:
         """Record (a piece of) the row of ``step``; ``complete`` if nothing more comes for it.
 
-        The caller holds ``lock``: every row passes here, so nothing is done twice.
+        False if the disk did not take it. The caller holds ``lock``: every row passes here, so
+        nothing is done twice.
         """
         if self._partial is not None and self._partial[0] != step:
             self._close_row()
@@ -123,14 +130,15 @@ class RunWriter:
         kind = HISTORY if complete else PARTIAL
         if not self._append((kind, step, timestamp, runtime, values)):
             self._appender.refuse()
-            return
+            return False
         if not complete:
             self._partial = (step, timestamp, runtime, row)
-            return
+            return True
         self._partial = None
         self._unfolded.append((step, timestamp, runtime, row))
         if len(self._unfolded) == _FOLD_ROWS:
             self._fold()
+        return True
 
     @property
     def state(self) -> RunState:
@@ -187,6 +195,20 @@ class RunWriter:
         self._check_place()
         return (adopt_blob if adopt else add_blob)(self._disk, self.layout, source)
 
+    def new_table(self, schema: pa.Schema) -> TableWriter:
+        """Begin a table of the run, under a temporary name; OSError if the disk takes no more."""
+        from wandbkeras.store.tables import TableWriter  # and with it pyarrow
+
+        self._check_place()
+        return TableWriter(self._disk, self.layout, schema)
+
+    @functools.cached_property
+    def shelf(self) -> TableShelf:
+        """Where the tables of this writer get their places."""
+        from wandbkeras.store.tables import TableShelf
+
+        return TableShelf(self._disk, self.layout, self._attempt, self._writer)
+
     def remove_blobs(self, names: Iterable[str], *, named: bool = True) -> None:
         """Remove blobs that the run says it needs no more, once that survives a power cut.
 
@@ -206,6 +228,14 @@ class RunWriter:
         except OSError as error:
             if named:
                 self._appender.warn("blobs", f"what is no longer needed can't be removed: {error}")
+
+    def remove_tables(self, tables: Iterable[TableFile]) -> None:
+        """Remove tables that the run says it needs no more, once that survives a power cut."""
+        if tables and not self._appender.is_short:
+            with contextlib.suppress(OSError):
+                self._sync()
+                self._check_place()
+                self.shelf.remove(tables)
 
     def artifact(self, version: ArtifactVersion) -> str:
         """Record a version of an artifact whose files are blobs already; return its manifest."""

@@ -1,4 +1,4 @@
-"""Values richer than a number that a run records, as plain data."""
+"""Histograms: how the numbers of an array are distributed."""
 
 from __future__ import annotations
 

@@ -1,0 +1,59 @@
+"""Which values of a metric are tables: tables, dataframes, images, lists of images."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+from wandbkeras.data_types import Image, ImageColumn, Table
+from wandbkeras.recording.from_wandb import image_of, table_of
+from wandbkeras.recording.open_table import OpenTable
+from wandbkeras.store.checks import IMAGE, IMAGES, TABLE
+
+IMAGE_COLUMN = "image"
+
+
+@dataclass(frozen=True)
+class LoggedTable:
+    """A table as it is to be written; ``given`` is what the user has of it, ``kind`` its type."""
+
+    kind: str
+    table: Table | OpenTable
+    given: Any
+
+
+@functools.cache
+def may_be_table(kind: Any) -> bool:
+    """Whether a value of this type may be a table: asked of every value that is logged."""
+    return (
+        issubclass(kind, (OpenTable, Table, Image, list, tuple))
+        or getattr(kind, "_log_type", None) in ("table", "image-file")
+        or hasattr(kind, "iloc")
+    )
+
+
+def logged_table(value: Any) -> LoggedTable | None:
+    """Return the table that a value is; None if it is another value."""
+    if isinstance(value, OpenTable):
+        return LoggedTable(TABLE, value, value)
+    if isinstance(value, (list, tuple)):
+        images = [image_of(item) for item in value] if _begins_with_image(value) else []
+        if not images or None in images:
+            return None
+        return LoggedTable(IMAGES, _of_images(images), value)
+    image = image_of(value)
+    if image is not None:
+        return LoggedTable(IMAGE, _of_images([image]), value)
+    table = table_of(value)
+    return None if table is None else LoggedTable(TABLE, table, value)
+
+
+def _begins_with_image(values: list[Any] | tuple[Any, ...]) -> bool:
+    return bool(values) and (
+        isinstance(values[0], Image) or getattr(values[0], "_log_type", None) == "image-file"
+    )
+
+
+def _of_images(images: list[Image | None]) -> Table:
+    return Table({IMAGE_COLUMN: ImageColumn()}, [[image] for image in images])
