@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ from wandbkeras.recording.open_table import OpenTable
 from wandbkeras.store.checks import IMAGE, IMAGES, TABLE
 
 IMAGE_COLUMN = "image"
+_MAY_BE_TABLES: dict[type, bool] = {}
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,16 @@ class LoggedTable:
     given: Any
 
 
-@functools.cache
-def may_be_table(kind: Any) -> bool:
-    """Whether a value of this type may be a table: asked of every value that is logged."""
+def may_be_table(value: Any) -> bool:
+    """Whether a value may be a table, by its type: asked of every value that is logged."""
+    kind: Any = type(value)
+    known = _MAY_BE_TABLES.get(kind)
+    if known is None:
+        known = _MAY_BE_TABLES[kind] = _may_be_table(kind)
+    return known
+
+
+def _may_be_table(kind: type) -> bool:
     return (
         issubclass(kind, (OpenTable, Table, Image, list, tuple))
         or getattr(kind, "_log_type", None) in ("table", "image-file")

@@ -121,7 +121,7 @@ def _add(row: dict[str, Any], tables: dict[str, LoggedTable], key: str, value: A
     if isinstance(value, Mapping):
         for name, item in value.items():
             _add(row, tables, f"{key}.{_checked_key(name)}", item)
-    elif may_be_table(type(value)) and (table := logged_table(value)) is not None:
+    elif may_be_table(value) and (table := logged_table(value)) is not None:
         tables[key] = table
     else:
         row[key] = plain_value(value, key)
