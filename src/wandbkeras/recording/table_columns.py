@@ -97,7 +97,9 @@ class TableColumns:
         if kind is None:
             array = array_of(values)
             if array is not None:
-                return ArrayCells(TableColumn(name, "array", optional), array)
+                # As wandb has it: an array is there, a list may be missing.
+                are_lists = any(isinstance(value, (list, tuple)) for value in values)
+                return ArrayCells(TableColumn(name, "array", optional=are_lists), array)
         found = kind_of(values) if kind is None else _KINDS[kind]
         return PlainCells(TableColumn(name, found, optional))
 

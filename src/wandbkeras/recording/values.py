@@ -64,7 +64,7 @@ def plain_value(value: Any, key: str) -> Any:
     if isinstance(value, str):
         return checked_text(value, repr(key))
     if isinstance(value, int):
-        if value not in _INTEGERS:
+        if int(value) not in _INTEGERS:  # of a subclass, a range would look at each of its members
             raise UnsupportedValueError(
                 f"{key!r}: the integer {value} does not fit 64 bits with a sign: "
                 "pass a float or a string"

@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar
 import pyarrow as pa
 
 from wandbkeras.errors import DamagedError, NotFoundError
-from wandbkeras.store import columns, merge
+from wandbkeras.store import columns, merge, named_tables
 from wandbkeras.store.layout import Layout
 from wandbkeras.store.metrics import MetricTable
 from wandbkeras.store.process import is_alive
@@ -28,12 +28,14 @@ from wandbkeras.store.schema import (
     ArtifactVersion,
     Row,
     RunInfo,
+    TableFile,
     read_artifact,
     run_file,
 )
 from wandbkeras.store.seal import Manifest, Segment, read_segments
 from wandbkeras.store.source import Source, is_run
 from wandbkeras.store.state import Event, RunState
+from wandbkeras.store.tables import StoredTable
 
 State = Literal["running", "finished", "failed", "crashed"]
 _T = TypeVar("_T")
@@ -137,7 +139,7 @@ class StoredRun:
 
     @property
     def summary(self) -> dict[str, Any]:
-        return dict(self.folded.summary)
+        return named_tables.without_values(self.folded.summary, self._lost_tables)
 
     @property
     def damage(self) -> list[str]:
@@ -216,8 +218,9 @@ class StoredRun:
         ``columns`` limits the metrics; the index columns ``_step``, ``_timestamp``, ``_runtime``
         and ``_attempt`` are always there. Histograms are in :meth:`histograms`.
         """
-        tables = self._tables(lambda view: self._history_parts(view, columns))
-        return merge.one_row_a_step(merge.sorted(merge.concatenate(tables)))
+        parts = self._tables(lambda view: self._history_parts(view, columns))
+        merged = merge.one_row_a_step(merge.sorted(merge.concatenate(parts)))
+        return named_tables.without(merged, self._lost_tables) if self._lost_tables else merged
 
     def histograms(self) -> pa.Table:
         """Return the histograms, a row each: index columns, key, values (counts), bins (edges)."""
@@ -229,9 +232,37 @@ class StoredRun:
         """Yield the merged history row by row, histograms included."""
         return columns.read_rows(self.history(), self.histograms())
 
+    def tables(self) -> list[StoredTable]:
+        """Return the tables and images that the rows of the merged history name, in their order.
+
+        Those in artifacts are the ``tables`` of their versions: see :meth:`stored_table`.
+        """
+        return [
+            StoredTable(self.layout, named.file, key=named.key, step=named.step, kind=named.kind)
+            for named in named_tables.in_history(self.history())
+        ]
+
+    def table(self, key: str, step: int | None = None) -> pa.Table:
+        """Return what was logged as a table or as images under ``key``, the latest by default."""
+        found = [t for t in self.tables() if t.key == key and step in (None, t.step)]
+        if not found:
+            where = "" if step is None else f" at step {step}"
+            raise NotFoundError(f"{self.path}: no table was logged as {key!r:.80}{where}")
+        return found[-1].read()
+
+    def stored_table(self, file: TableFile) -> StoredTable:
+        """Return the table that an artifact version of this run names."""
+        return StoredTable(self.layout, file)
+
     def blob(self, sha256: str) -> Path:
         """Return the path of a blob; DamagedError if its bytes aren't what was stored."""
         return self._source.blob(sha256)
+
+    @property
+    def _lost_tables(self) -> set[str]:
+        """The paths of the tables that were damaged, and lost in a repair."""
+        damage = (damage for view in self.attempts for damage in view.manifest.damage)
+        return {d.path.as_posix() for d in damage if d.path.parts[0] == self.layout.tables.name}
 
     def _tables(self, parts: Callable[[AttemptView], Iterator[pa.Table]]) -> list[pa.Table]:
         """Return the tables that count."""

@@ -21,12 +21,17 @@ from wandbkeras.store import columns, document
 from wandbkeras.store.disk import Disk, make_directories, write_file
 from wandbkeras.store.journal import Damage
 from wandbkeras.store.layout import STREAMS, Layout, read_file
+from wandbkeras.store.named_tables import in_writer
 from wandbkeras.store.parquet import Part
 from wandbkeras.store.reader import AttemptView, StoredRun, read_writer
 from wandbkeras.store.salvage import Salvage
 from wandbkeras.store.seal import keep_damaged, move_damaged, read_manifest, seal_content
+from wandbkeras.store.source import Source
 from wandbkeras.store.state import Event
 from wandbkeras.store.verify import Verification, verify_run
+
+# What is no record: it moves, where the rest is sealed anew, which moves what it replaces.
+_APART = ("artifacts", "blobs", "sync", "tables")
 
 
 @dataclass
@@ -35,8 +40,8 @@ class Repair:
 
     ``damage`` is what was damaged; ``rows_kept`` and ``rows_lost`` are of the history, where
     ``is_exact`` says whether more may be lost, with damaged records of a journal, than was counted.
-    ``artifacts`` and ``saved_files`` are those that are lost. ``moved`` are the damaged originals,
-    where they are now. Of a sound run there is nothing but ``rows_kept``.
+    ``artifacts``, ``saved_files`` and ``tables`` are those that are lost. ``moved`` are the damaged
+    originals, where they are now. Of a sound run there is nothing but ``rows_kept``.
     """
 
     run_id: str
@@ -46,6 +51,7 @@ class Repair:
     is_exact: bool = True
     artifacts: list[str] = field(default_factory=list)
     saved_files: list[str] = field(default_factory=list)
+    tables: list[str] = field(default_factory=list)
     moved: list[str] = field(default_factory=list)
 
 
@@ -89,6 +95,7 @@ def _report(run: StoredRun, found: Verification) -> Repair:
         is_exact=all(damage.rows is not None for damage in history),
         artifacts=list(found.artifacts.values()),
         saved_files=list(found.saved_files.values()),
+        tables=list(found.tables.values()),
     )
 
 
@@ -106,7 +113,11 @@ class _Repairer:
         """Move what an interrupted repair has replaced already, so that no sealing removes it."""
         for attempt, writer in Salvage(self.layout).writers():
             with suppress(DamagedError):
-                keep_damaged(self.disk, self.layout, read_manifest(self.layout, attempt, writer))
+                manifest = read_manifest(self.layout, attempt, writer)
+                keep_damaged(self.disk, self.layout, manifest)
+                for path in (self.layout.root / damage.path for damage in manifest.damage):
+                    if path.parent.parent == self.layout.tables and path.exists():
+                        move_damaged(self.disk, self.layout, path)
 
     def repair(self, run: StoredRun, found: Verification) -> None:
         """Do it; no step leaves a run of which less can be read than before."""
@@ -120,8 +131,7 @@ class _Repairer:
         for attempt, writer in Salvage(self.layout).writers():
             self._repair_writer(attempt, writer, found)
         for path in damaged:
-            # The rest is sealed anew, which moves what it replaces.
-            apart = path.relative_to(self.layout.root).parts[0] in ("artifacts", "blobs", "sync")
+            apart = path.relative_to(self.layout.root).parts[0] in _APART
             if apart and (path.is_file() or path.is_symlink()):
                 move_damaged(self.disk, self.layout, path)
 
@@ -134,8 +144,9 @@ class _Repairer:
         lost = _Lost(
             artifacts=[name for name in _kept_artifacts(view) if name in found.artifacts],
             files=sorted(view.state.files.keys() & found.saved_files.keys()),
+            tables=sorted(found.tables.keys() & _tables(source, view)),
         )
-        if source.damage or view.tail.damage or lost.artifacts or lost.files:
+        if source.damage or view.tail.damage or lost.artifacts or lost.files or lost.tables:
             lost.leave_out(view)
             self._seal(source, view, lost, lost.damage(self.layout, found))
 
@@ -178,10 +189,14 @@ class _Repairer:
 
 @dataclass(frozen=True)
 class _Lost:
-    """What of a writer's artifact versions and saved files lacks its content."""
+    """What of a writer's artifact versions, saved files and tables lacks its content.
+
+    A row goes on naming a table that is lost: what the manifest says of it counts.
+    """
 
     artifacts: list[str]
     files: list[str]
+    tables: list[str]
 
     def leave_out(self, view: AttemptView) -> None:
         """Take them out of the writer's state and of what it has not sealed yet."""
@@ -207,10 +222,15 @@ class _Lost:
         return [
             *(Damage(artifacts / name, 0, 0, found.artifacts[name], 0) for name in self.artifacts),
             *(Damage(Path("blobs"), 0, 0, found.saved_files[name], 0) for name in self.files),
+            *(Damage(Path(name), 0, 0, found.tables[name], 0) for name in self.tables),
         ]
 
     def _is_kept(self, event: Event) -> bool:
         return event.type != "file" or event.body["path"] not in self.files
+
+
+def _tables(source: Source, view: AttemptView) -> set[str]:
+    return {named.file.path for named in in_writer(source, view.manifest, view.tail)}
 
 
 def _kept_artifacts(view: AttemptView) -> list[str]:

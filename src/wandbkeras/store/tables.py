@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -200,9 +200,14 @@ class StoredTable:
         with self.opened() as (parquet, _):
             yield from self.batches_of(parquet, rows)
 
-    def batches_of(self, parquet: pq.ParquetFile, rows: int = _GROUP_ROWS) -> Iterator[Any]:
-        """Yield the batches of the file that :meth:`opened` gave."""
-        batches = parquet.iter_batches(batch_size=rows)
+    def batches_of(
+        self,
+        parquet: pq.ParquetFile,
+        rows: int = _GROUP_ROWS,
+        columns: Sequence[str] | None = None,
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the batches of the file that :meth:`opened` gave, of all columns or of some."""
+        batches = parquet.iter_batches(batch_size=rows, columns=columns)
         while True:
             with _mapped(self.path):
                 batch = next(batches, None)

@@ -13,10 +13,11 @@ from wandbkeras.errors import DamagedError
 from wandbkeras.store import document
 from wandbkeras.store.journal import Damage
 from wandbkeras.store.layout import Layout
+from wandbkeras.store.named_tables import NamedTable, in_writer
 from wandbkeras.store.parquet import file_sha256
 from wandbkeras.store.reader import AttemptView, read_writer
 from wandbkeras.store.salvage import Salvage
-from wandbkeras.store.schema import ArtifactVersion, read_info
+from wandbkeras.store.schema import ArtifactVersion, TableFile, read_info
 
 
 @dataclass
@@ -26,7 +27,8 @@ class Verification:
     ``torn`` are the bytes of last records that a killed process left, or that a living one is
     writing; ``lost`` is damage that was sealed or repaired earlier: neither is damage.
     ``artifacts`` maps manifests of artifact versions that are not whole to why, ``saved_files`` the
-    names of saved files likewise. ``files`` and ``bytes`` count what was checked.
+    names of saved files and ``tables`` the paths of tables that rows name likewise. ``files`` and
+    ``bytes`` count what was checked.
     """
 
     damage: list[Damage] = field(default_factory=list)
@@ -34,6 +36,7 @@ class Verification:
     lost: list[Damage] = field(default_factory=list)
     artifacts: dict[str, str] = field(default_factory=dict)
     saved_files: dict[str, str] = field(default_factory=dict)
+    tables: dict[str, str] = field(default_factory=dict)
     files: int = 0
     bytes: int = 0
 
@@ -50,6 +53,8 @@ class _Verifier:
         self.progress = progress
         self.found = Verification()
         self._bad_blobs: dict[str, str] = {}
+        self._named_tables: list[NamedTable] = []
+        self._checked_tables: dict[TableFile, str | None] = {}
 
     def verify(self) -> Verification:
         self._check_info()
@@ -61,6 +66,7 @@ class _Verifier:
         self._check_blobs()
         self._check_artifacts(views)
         self._check_saved_files(views)
+        self._check_tables(views)
         for path in self._files(self.layout.receipts, "*.json"):
             self._count(path)
             try:
@@ -105,6 +111,7 @@ class _Verifier:
             try:
                 for part in view.manifest.parts:
                     self.source.check(part)
+                self._named_tables += in_writer(self.source, view.manifest, view.tail)
                 return view
             except FileNotFoundError as error:
                 seals = view.manifest.seals
@@ -147,12 +154,45 @@ class _Verifier:
             self._check_named(file.sha256, file.size, f"{path!r} of artifact {version.name!r}")
             if why := self._bad_blobs.get(file.sha256):
                 self.found.artifacts[name] = f"artifact {version.name!r}: {path!r} is {why}"
+        for path, table in version.tables.items():
+            if why := self._check_table(table, f"table {path!r} of artifact {version.name!r}"):
+                self.found.artifacts[name] = f"artifact {version.name!r}: table {path!r} is {why}"
 
     def _check_saved_files(self, views: list[AttemptView]) -> None:
         for name, file in [item for view in views for item in view.state.files.items()]:
             self._check_named(file["sha256"], file["size"], f"the saved file {name!r}")
             if why := self._bad_blobs.get(file["sha256"]):
                 self.found.saved_files[name] = f"saved file {name!r}: {why}"
+
+    def _check_tables(self, views: list[AttemptView]) -> None:
+        """Check the tables of all rows, superseded ones too, but for those known to be lost."""
+        lost = {damage.path.as_posix() for view in views for damage in view.manifest.damage}
+        for table in self._named_tables:
+            what = f"table {table.key!r} of step {table.step}"
+            if table.file.path not in lost and (why := self._check_table(table.file, what)):
+                self.found.tables[table.file.path] = f"{what}: {why}"
+
+    def _check_table(self, table: TableFile, what: str) -> str | None:
+        """Compare a table's bytes; return what is wrong with them."""
+        if table not in self._checked_tables:
+            self._checked_tables[table] = self._look_at_table(table, what)
+        return self._checked_tables[table]
+
+    def _look_at_table(self, table: TableFile, what: str) -> str | None:
+        path = self.layout.listed_table(table.path)
+        self.progress(f"{table.path} ({table.size} bytes)")
+        try:
+            if file_sha256(path, self.layout.root) == table.sha256:
+                self._count(path)
+                return None
+        except FileNotFoundError:
+            self.source.note(Damage(Path(table.path), 0, table.size, f"missing: {what}", 0))
+            return "missing"
+        except (OSError, DamagedError) as error:
+            self.source.note_file(path, str(error), f"{what} is lost", rows=0)
+            return "unreadable"
+        self.source.note_file(path, "the SHA-256 does not match", f"{what} is lost", rows=0)
+        return "damaged"
 
     def _check_named(self, sha256: str, size: int, what: str) -> None:
         path = self.layout.blob(sha256)

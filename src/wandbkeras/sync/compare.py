@@ -7,7 +7,8 @@ from itertools import islice, zip_longest
 from typing import Any
 
 from wandbkeras.store.schema import Row
-from wandbkeras.sync.content import Artifact, Content
+from wandbkeras.sync.artifacts import Artifact
+from wandbkeras.sync.content import Content
 from wandbkeras.sync.readback import RemoteArtifact, RemoteRun
 
 # What W&B's client puts into the summary itself.
@@ -84,8 +85,14 @@ def differences(content: Content, remote: RemoteRun, sent: Collection[Artifact] 
     if duration != int(content.runtime):
         found.append(f"duration: expected {int(content.runtime)} s, found {duration!r}")
     found += _info_differences(content, remote)
-    for artifact, version in match_artifacts(content, remote):
-        found += artifact_differences(artifact, version, with_aliases=artifact in sent)
+    labels = _mapping_difference(content.mask_labels, remote.mask_labels)
+    found += [f"class labels of masks: {labels}"] if labels else []
+    matched = match_artifacts(content, remote)
+    links = _linked(content, matched)
+    for artifact, version in matched:
+        found += artifact_differences(
+            artifact, version, with_aliases=artifact in sent, links=links[artifact.identity]
+        )
     found += file_differences(content, remote).values()
     return found
 
@@ -119,13 +126,13 @@ def match_artifacts(
     recorded: dict[str, list[Artifact]] = {}
     for artifact in content.artifacts:
         recorded.setdefault(artifact.version.name, []).append(artifact)
-    found: dict[int, RemoteArtifact] = {}
+    found: dict[str, RemoteArtifact] = {}
     for name, artifacts in recorded.items():
-        numbers = [artifact.number for artifact in artifacts]
+        identities = [artifact.identity for artifact in artifacts]
         there = [v for v in held.get(name, []) if v.digest not in content.dropped_digests]
         last = _overlap(there, [artifact.digest for artifact in artifacts])
-        found |= dict(zip(numbers, last, strict=False))
-    return [(artifact, found.get(artifact.number)) for artifact in content.artifacts]
+        found |= dict(zip(identities, last, strict=False))
+    return [(artifact, found.get(artifact.identity)) for artifact in content.artifacts]
 
 
 def _overlap(held: Sequence[RemoteArtifact], digests: Sequence[str]) -> Sequence[RemoteArtifact]:
@@ -137,10 +144,32 @@ def _overlap(held: Sequence[RemoteArtifact], digests: Sequence[str]) -> Sequence
     return ()
 
 
+def _linked(
+    content: Content, matched: Sequence[tuple[Artifact, RemoteArtifact | None]]
+) -> dict[str, dict[str, str]]:
+    """Return by version the URIs, by their paths, of the tables that it links to."""
+    ids = {artifact.identity: "" if held is None else held.id for artifact, held in matched}
+    return {
+        artifact.identity: {
+            path: f"wandb-artifact://{ids[place.identity]}/{place.path}"
+            for path, table in artifact.links.items()
+            for place in [content.versions.place(table)]
+        }
+        for artifact, _ in matched
+    }
+
+
 def artifact_differences(
-    artifact: Artifact, version: RemoteArtifact | None, *, with_aliases: bool
+    artifact: Artifact,
+    version: RemoteArtifact | None,
+    *,
+    with_aliases: bool,
+    links: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """Return in what ``version``, as the server holds it, differs from what was recorded."""
+    """Return in what ``version``, as the server holds it, differs from what was recorded.
+
+    ``links`` are the URIs of the tables that it links to, by their paths.
+    """
     label = f"artifact {artifact.version.name} ({', '.join(artifact.version.aliases)})"
     if version is None:
         return [f"{label} is missing"]
@@ -148,9 +177,10 @@ def artifact_differences(
         "type": (artifact.version.type, version.type),
         "files": (dict(artifact.files), dict(version.files)),
         "references": (
-            {path: reference.ref for path, reference in artifact.version.references.items()},
+            {**{path: r.ref for path, r in artifact.version.references.items()}, **(links or {})},
             dict(version.references),
         ),
+        "used": (artifact.version.used or version.used, version.used),
         "metadata": (dict(artifact.version.metadata), dict(version.metadata)),
         "description": (artifact.version.description or None, version.description),
     }

@@ -5,43 +5,38 @@ Planning, rendering and verifying all start from this one description, so they c
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
+from types import TracebackType
 from typing import Any
 
+from wandbkeras.store import named_tables
+from wandbkeras.store.checks import TABLE
+from wandbkeras.store.layout import table_step
 from wandbkeras.store.metrics import MetricDefinition
 from wandbkeras.store.reader import State, StoredRun
-from wandbkeras.store.schema import ArtifactFile, ArtifactVersion, Row, RunInfo
-from wandbkeras.sync.media import Rendered, rendered
-
-_ARTIFACT_HEADER = b"wandb-artifact-manifest-v1\n"
-
-
-@dataclass(frozen=True)
-class Artifact:
-    """An artifact version with the digests by which W&B knows it.
-
-    ``files`` maps paths to base64 MD5s, and to W&B's digests those of references. ``aliases`` are
-    those that it ends with: a later version of the run takes them over.
-    """
-
-    version: ArtifactVersion
-    number: int
-    digest: str
-    files: Mapping[str, str]
-    aliases: tuple[str, ...]
+from wandbkeras.store.schema import (
+    TABLE_SUFFIX,
+    ArtifactFile,
+    Row,
+    RunInfo,
+    TableFile,
+    table_of,
+)
+from wandbkeras.sync.artifacts import Artifact, Artifacts, artifact_digest, file_digests
+from wandbkeras.sync.held_tables import HeldTables
+from wandbkeras.sync.media import Rendered, media_path, rendered
 
 
 class Content:
-    """A stored run as W&B must hold it."""
+    """A stored run as W&B must hold it; ``namespace`` tells its place from all others there."""
 
-    def __init__(self, run: StoredRun) -> None:
+    def __init__(self, run: StoredRun, namespace: Sequence[str] = ()) -> None:
         self.run = run
+        self._namespace = namespace
         self.info: RunInfo = run.info
         self.state: State = run.state
         total = run.folded
@@ -70,7 +65,7 @@ class Content:
     def rows(self, start: int = 0) -> Iterator[Row]:
         """Yield the rows from number ``start``, their values as W&B holds them."""
         for row in islice(self.run.rows(), start, len(self.steps)):
-            values = {k: rendered(value, k, row.step).value for k, value in row.values.items()}
+            values = {k: self._rendered(v, k, row.step).value for k, v in row.values.items()}
             yield Row(row.step, row.timestamp, row.runtime, values, row.attempt)
 
     @cached_property
@@ -86,66 +81,127 @@ class Content:
             summary["_timestamp"] = total.last_row_timestamp
         return {**summary, "_runtime": int(self.runtime)}
 
-    @cached_property
-    def _summary(self) -> dict[str, Rendered]:
-        # The client that computes summaries online leaves out what was logged as None.
-        items = self.run.folded.summary.items()
-        return {key: rendered(v, key, "summary") for key, v in items if v is not None}
-
-    @cached_property
+    @property
     def artifacts(self) -> list[Artifact]:
         """The versions in order; one whose content equals the version before it is that version."""
-        artifacts: list[Artifact] = []
-        latest: dict[str, int] = {}
-        holders: dict[tuple[str, str], int] = {}
-        for number, version in enumerate(self.run.artifacts):
-            files = file_digests(version)
-            digest = artifact_digest(files)
-            index = latest.get(version.name)
-            if index is None or artifacts[index].digest != digest:
-                index = latest[version.name] = len(artifacts)
-                artifacts.append(Artifact(version, number, digest, files, aliases=()))
-            holders.update(dict.fromkeys(((version.name, a) for a in version.aliases), index))
-        return [
-            replace(artifact, aliases=tuple(a for (_, a), i in holders.items() if i == index))
-            for index, artifact in enumerate(artifacts)
-        ]
+        return self.versions.all
+
+    @cached_property
+    def versions(self) -> Artifacts:
+        """The artifact versions, and where the tables of the run are among them."""
+        logged = self.run.artifacts_by_manifest
+        return Artifacts(self.info.id, logged, self.tables.tables, self.tables.table)
+
+    @cached_property
+    def tables(self) -> HeldTables:
+        """The tables of the run: of its artifacts, and those that its rows and its summary name."""
+        last = self.steps[-1] if self.steps else -1
+        in_summary = {table.path for table in named_tables.in_values(self.run.summary)}
+        return HeldTables(
+            (t for t in self.run.tables() if (t.step or 0) <= last or t.file.path in in_summary),
+            (
+                self.run.stored_table(file)
+                for version in self.run.artifacts
+                for file in version.tables.values()
+            ),
+        )
+
+    @cached_property
+    def mask_labels(self) -> dict[str, Mapping[str, str]]:
+        """The class labels of masks, by key and mask as the client joins them; in W&B's config."""
+        return {
+            f"{table.key}_wandb_delimeter_{mask}": labels
+            for table in self.tables.images
+            for mask, labels in self.tables.image(table.file.path).labels.items()
+        }
+
+    @property
+    def uses(self) -> bool:
+        """Whether the run takes in an artifact."""
+        return any(artifact.version.used for artifact in self.artifacts)
 
     @cached_property
     def dropped_digests(self) -> set[str]:
         """The digests of versions that the run no longer keeps, but a server may hold."""
-        dropped = {artifact_digest(file_digests(v)) for v in self.run.dropped_artifacts}
+        dropped = {
+            artifact_digest(file_digests(version))
+            for version in self.run.dropped_artifacts
+            if not version.tables
+        }
         return dropped - {artifact.digest for artifact in self.artifacts}
 
     @cached_property
     def files(self) -> Mapping[str, ArtifactFile]:
         """The files of the run itself, by their names: those saved with it, and those of values."""
-        of_values = (item.files for item in self._summary.values())
-        return {**self.run.files, **{name: f for files in of_values for name, f in files.items()}}
+        found = dict(self.run.files)
+        for item in self._summary.values():
+            found |= item.files
+        for table in self.tables.named:
+            assert table.key is not None and table.step is not None
+            found |= self._of_table(table.file, table.key, table.step, table.kind).files
+        return found
 
+    def client_id(self, identity: str, what: str) -> str:
+        """Return an id of 128 characters, the same at every sync: the server knows it again."""
+        parts = (*self._namespace, self.info.id, identity, what)
+        return hashlib.sha512("/".join(parts).encode()).hexdigest()
 
-def file_digests(version: ArtifactVersion) -> dict[str, str]:
-    """Return the digest by which W&B knows each file and each reference of a version."""
-    files = {path: _base64(file.md5) for path, file in version.files.items()}
-    return files | {path: reference.digest for path, reference in version.references.items()}
+    def close(self) -> None:
+        """Remove what was made to be sent."""
+        if "tables" in self.__dict__:
+            self.tables.scratch.close()
 
+    def __enter__(self) -> Content:
+        return self
 
-def artifact_digest(files: Mapping[str, str]) -> str:
-    """Return the digest by which W&B knows an artifact with these base64 MD5s.
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
 
-    Source: ``ArtifactManifestV1.digest`` of wandb: the MD5 over a header and ``path:digest`` lines.
+    @cached_property
+    def _summary(self) -> dict[str, Rendered]:
+        # The client that computes summaries online leaves out what was logged as None.
+        items = self.run.summary.items()
+        return {key: self._rendered(v, key, "summary") for key, v in items if v is not None}
 
-    >>> artifact_digest({"a.txt": "1B2M2Y8AsgTpgAmY7PhCfg=="})
-    'e1e2f5ddfb42e46c3380a5bda27bf008'
-    """
-    digest = hashlib.md5(_ARTIFACT_HEADER, usedforsecurity=False)
-    for path, file_digest in sorted(files.items()):
-        digest.update(f"{path}:{file_digest}\n".encode())
-    return digest.hexdigest()
+    def _rendered(self, value: Any, key: str, step: int | str) -> Rendered:
+        """Return a value as W&B holds it, and the files of the run that it names."""
+        if not isinstance(value, dict):
+            return rendered(value, key, step)
+        file = table_of(value)
+        if file is not None:
+            return self._of_table(file, key, table_step(file.path), value["_type"])
+        if "_type" in value:
+            return rendered(value, key, step)
+        # Aggregates of a metric, or what was put into the summary.
+        members = {name: self._rendered(item, key, step) for name, item in value.items()}
+        files = {name: f for item in members.values() for name, f in item.files.items()}
+        return Rendered({name: item.value for name, item in members.items()}, files)
 
-
-def _base64(hexadecimal: str) -> str:
-    return base64.b64encode(bytes.fromhex(hexadecimal)).decode()
+    def _of_table(self, file: TableFile, key: str, step: int, kind: str) -> Rendered:
+        if kind != TABLE:
+            images = self.tables.image(file.path)
+            return Rendered(images.value, images.files)
+        table, place = self.tables.table(file.path), self.versions.place(file.path)
+        path = media_path("table", key, step, table.file, TABLE_SUFFIX)
+        version = self.client_id(place.identity, "version")
+        sequence = self.client_id(place.name, "sequence")
+        value = {
+            "_type": "table-file",
+            "sha256": table.file.sha256,
+            "size": table.file.size,
+            "path": path,
+            "artifact_path": f"wandb-client-artifact://{version}/{place.path}",
+            "_latest_artifact_path": f"wandb-client-artifact://{sequence}:latest/{place.path}",
+            "ncols": table.columns,
+            "nrows": table.rows,
+            "log_mode": "IMMUTABLE",
+        }
+        return Rendered(value, {path: table.file})
 
 
 def _config_wire(value: Any) -> Any:

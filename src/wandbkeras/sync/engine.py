@@ -146,9 +146,23 @@ class _Session:
                 f"{run.path}: {len(run.damage)} damaged places, the first: {run.damage[0]}: "
                 "nothing was sent"
             )
-        content = Content(run)
         server = self._connect()
         self.progress(f"{run.info.id}: asking {server.base_url} what it holds")
+        entity = destination.entity or server.default_entity
+        with Content(run, (entity, destination.project, destination.run_id)) as content:
+            return self._bring(content, destination, server, directory, mark, started)
+
+    def _bring(
+        self,
+        content: Content,
+        destination: Destination,
+        server: Server,
+        directory: Path,
+        mark: str,
+        started: float,
+    ) -> Result:
+        """Send what is missing, read all of it back, and write the receipt."""
+        run = content.run
         plan = make_plan(content, destination, server, settle_s=self.options.settle_s)
         said = None if plan.complete else self._send(content, plan)
         remote = self._read_back(content, plan, server, said, started)
@@ -193,9 +207,18 @@ class _Session:
             f"{content.info.id}: sending {rows} rows, {len(plan.artifacts)} artifact versions and "
             f"{len(plan.files)} files"
         )
+        *first, last = content.versions.waves(plan.artifacts) or [[]]
+        no_rows = replace(plan, first_row=len(content.steps), files=())
+        for wave in first:
+            said = self._upload(content, replace(no_rows, artifacts=wave))
+            if said.complaint or said.timed_out:
+                return said
+        return self._upload(content, replace(plan, artifacts=last), is_last=True)
+
+    def _upload(self, content: Content, plan: Plan, *, is_last: bool = False) -> Upload:
         with tempfile.TemporaryDirectory(prefix="wandbkeras-sync-") as name:
             scratch = Path(name)
-            folder = render(content, plan, scratch, VERSION)
+            folder = render(content, plan, scratch, VERSION, is_last=is_last)
             return upload(
                 [folder],
                 base_url=self.base_url,
@@ -239,7 +262,9 @@ class _Session:
 def _look(content: Content, plan: Plan, server: Server) -> tuple[RemoteRun | None, list[str]]:
     """Read everything back once; return the run and what is missing or different."""
     destination = plan.destination
-    remote = server.find(plan.entity, destination.project, destination.run_id, content.files)
+    remote = server.find(
+        plan.entity, destination.project, destination.run_id, content.files, uses=content.uses
+    )
     if remote is None:
         return None, ["the run is not there"]
     found = differences(content, remote, plan.artifacts)

@@ -6,6 +6,7 @@ synced, the same each time, so what has arrived is known by size and MD5 like an
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -60,6 +61,15 @@ def made_file(data: bytes) -> MadeFile:
     )
 
 
+def base64_digest(md5: str) -> str:
+    """Return an MD5 in hexadecimal as W&B's manifests have it.
+
+    >>> base64_digest("d41d8cd98f00b204e9800998ecf8427e")
+    '1B2M2Y8AsgTpgAmY7PhCfg=='
+    """
+    return base64.b64encode(bytes.fromhex(md5)).decode()
+
+
 def media_path(folder: str, key: str, step: int | str, file: ArtifactFile, suffix: str) -> str:
     """Return the name that W&B's client gives to the file of a value, below ``media``.
 
@@ -68,11 +78,16 @@ def media_path(folder: str, key: str, step: int | str, file: ArtifactFile, suffi
     >>> media_path("graph", "../a//b", 3, made_file(b""), ".json")
     'media/graph/_/a/_/b_3_e3b0c44298fc1c149afb.json'
     """
+    return f"media/{folder}/{safe_path(key)}_{step}_{file.sha256[:20]}{suffix}"
+
+
+def safe_path(key: str) -> str:
+    """Return a key as a path that stays below where it begins, the same if it is one."""
     parts = [
         "_" if part in ("", ".", "..") else re.sub(r"[\x00-\x1f\x7f\\]", "_", part)
         for part in key.split("/")
     ]
-    return f"media/{folder}/{'/'.join(parts)}_{step}_{file.sha256[:20]}{suffix}"
+    return "/".join(parts)
 
 
 def _one_file(kind: str, path: str, file: ArtifactFile) -> Rendered:

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from wandbkeras.errors import ConflictError
+from wandbkeras.sync.artifacts import Artifact
 from wandbkeras.sync.compare import (
     differences,
     file_differences,
     match_artifacts,
     row_differences,
 )
-from wandbkeras.sync.content import Artifact, Content
+from wandbkeras.sync.content import Content
 from wandbkeras.sync.destination import Destination
 from wandbkeras.sync.readback import RemoteRun, Server
 
@@ -51,11 +52,12 @@ def make_plan(
     seconds: it lags behind, and the client appends after the true one.
     """
     entity = destination.entity or server.default_entity
-    remote = server.find(entity, destination.project, destination.run_id, content.files)
+    place = (entity, destination.project, destination.run_id)
+    remote = server.find(*place, content.files, uses=content.uses)
     while remote is not None and not _is_settled(content, remote):
         time.sleep(settle_s)
         before = remote
-        remote = server.find(entity, destination.project, destination.run_id, content.files)
+        remote = server.find(*place, content.files, uses=content.uses)
         if remote is not None and remote.line_count == before.line_count:
             break
     if remote is None:
@@ -93,5 +95,9 @@ def held_rows(
 
 
 def missing_artifacts(content: Content, remote: RemoteRun) -> list[Artifact]:
-    """Return the versions to send, in order."""
-    return [artifact for artifact, held in match_artifacts(content, remote) if held is None]
+    """Return the versions to send, in order; one that is there, but not as used, again."""
+    return [
+        artifact
+        for artifact, held in match_artifacts(content, remote)
+        if held is None or (artifact.version.used and not held.used)
+    ]

@@ -58,6 +58,8 @@ class RemoteArtifact:
     metadata: Mapping[str, Any]
     files: Mapping[str, str]
     references: Mapping[str, str] = field(default_factory=dict)
+    id: str = ""
+    used: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ class RemoteRun:
     line_count: int
     artifacts: tuple[RemoteArtifact, ...]
     files: Mapping[str, RemoteFile] = field(default_factory=dict)
+    mask_labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 class Server:
@@ -103,11 +106,18 @@ class Server:
         self.default_entity = str(entity)
 
     def find(
-        self, entity: str, project: str, run_id: str, files: Collection[str] = ()
+        self,
+        entity: str,
+        project: str,
+        run_id: str,
+        files: Collection[str] = (),
+        *,
+        uses: bool = False,
     ) -> RemoteRun | None:
         """Return what the server holds of a run, of its files those that are named.
 
-        None if it holds none of this id.
+        With ``uses`` it is asked which artifacts the run takes in. None if it holds none of this
+        id.
         """
         with _mapped(self.base_url):
             run = self._run(entity, project, run_id)
@@ -128,8 +138,9 @@ class Server:
                 config=run.config,
                 summary=run.summary_metrics,
                 line_count=int(run.historyLineCount or 0),
-                artifacts=tuple(map(_artifact, run.logged_artifacts())),
+                artifacts=_artifacts(run, uses=uses),
                 files=_files(run, files),
+                mask_labels=_mask_labels(run.rawconfig),
             )
 
     def rows(
@@ -223,7 +234,20 @@ def _seconds(instant: str | None) -> float | None:
     return moment.timestamp() + float(parts[2] or 0)
 
 
-def _artifact(version: Any) -> RemoteArtifact:
+def _artifacts(run: Any, *, uses: bool) -> tuple[RemoteArtifact, ...]:
+    """Return the versions that a run has made, and with ``uses`` those that it takes in."""
+    used = {version.id: version for version in run.used_artifacts()} if uses else {}
+    versions = {version.id: version for version in run.logged_artifacts()} | used
+    return tuple(_artifact(version, used=id in used) for id, version in versions.items())
+
+
+def _mask_labels(config: Mapping[str, Any]) -> dict[str, Mapping[str, str]]:
+    internal = config.get("_wandb") or {}
+    held = internal.get("value", internal).get("mask/class_labels") or {}
+    return {key: item["value"] for key, item in held.items()}
+
+
+def _artifact(version: Any, *, used: bool) -> RemoteArtifact:
     return RemoteArtifact(
         name=version.name.rpartition(":")[0],
         type=version.type,
@@ -234,6 +258,8 @@ def _artifact(version: Any) -> RemoteArtifact:
         metadata=dict(version.metadata or {}),
         files={path: entry.digest for path, entry in version.manifest.entries.items()},
         references={path: str(e.ref) for path, e in version.manifest.entries.items() if e.ref},
+        id=base64.b64decode(version.id).hex(),
+        used=used,
     )
 
 

@@ -5,40 +5,52 @@ A pure function of the content and the plan: tested without network, record by r
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from wandbkeras.store.layout import run_directory_name
-from wandbkeras.store.schema import ArtifactFile
 from wandbkeras.sync import transaction_log as log
-from wandbkeras.sync.content import Artifact, Content
-from wandbkeras.sync.media import MadeFile
+from wandbkeras.sync.artifacts import Artifact
+from wandbkeras.sync.content import Content
+from wandbkeras.sync.outbox import Outbox
 from wandbkeras.sync.plan import Plan
 
 
-def render(content: Content, plan: Plan, directory: Path, producer: str) -> Path:
+def render(
+    content: Content, plan: Plan, directory: Path, producer: str, *, is_last: bool = True
+) -> Path:
     """Write the log of what ``plan`` says is missing into ``directory``; return where it lies.
 
-    The directory gets the form that ``wandb sync`` looks for:
+    Unless it ``is_last``, another log follows, which brings the summary and the end of the run. The
+    directory gets the form that ``wandb sync`` looks for:
     ``offline-run-<time>-<id>/run-<id>.wandb``.
     """
     run_id = plan.destination.run_id
     # Not the directory's own name: it may have been renamed.
     folder = directory / f"offline-{run_directory_name(content.info.id, content.info.created)}"
     (folder / "files").mkdir(parents=True)
-    for name in plan.files:
-        _put(folder / "files" / name, content, content.files[name])
     staging = directory / "staging"
     staging.mkdir(exist_ok=True)
+    outbox = Outbox(content, directory / "made")
+    for name in plan.files:
+        outbox.put(content.files[name], folder / "files" / name)
     with log.TransactionLog(folder / f"run-{run_id}.wandb") as file:
-        for record in records(content, plan, staging, producer):
+        for record in records(content, plan, outbox, staging, producer, is_last=is_last):
             file.write(record)
+    outbox.finish()
     return folder
 
 
-def records(content: Content, plan: Plan, staging: Path, producer: str) -> Iterator[Any]:
+def records(
+    content: Content,
+    plan: Plan,
+    outbox: Outbox,
+    staging: Path,
+    producer: str,
+    *,
+    is_last: bool = True,
+) -> Iterator[Any]:
     """Yield the records in the order in which a client writes them."""
     info, process = content.info, content.process
     yield log.header(producer)
@@ -54,6 +66,7 @@ def records(content: Content, plan: Plan, staging: Path, producer: str) -> Itera
         host=info.host,
         start_time=info.created,
         config=content.config,
+        mask_labels=content.mask_labels,
     )
     yield log.environment(
         host=info.host or "",
@@ -73,14 +86,18 @@ def records(content: Content, plan: Plan, staging: Path, producer: str) -> Itera
     for row in content.rows(plan.first_row):
         yield log.history(row.step, row.timestamp, row.runtime, row.values)
     for artifact in plan.artifacts:
-        yield _artifact(content, plan, artifact, staging)
+        yield _artifact(content, plan, artifact, outbox, staging)
     if plan.files:
         yield log.files(plan.files)
-    yield log.summary(content.summary, content.runtime)
-    yield log.exit(content.exit_code, content.runtime, complete=not content.is_running)
+    if is_last:
+        yield log.summary(content.summary, content.runtime)
+    is_complete = is_last and not content.is_running
+    yield log.exit(content.exit_code, content.runtime, complete=is_complete)
 
 
-def _artifact(content: Content, plan: Plan, artifact: Artifact, staging: Path) -> Any:
+def _artifact(
+    content: Content, plan: Plan, artifact: Artifact, outbox: Outbox, staging: Path
+) -> Any:
     version = artifact.version
     return log.artifact(
         run_id=plan.destination.run_id,
@@ -92,21 +109,24 @@ def _artifact(content: Content, plan: Plan, artifact: Artifact, staging: Path) -
         description=version.description,
         metadata=version.metadata,
         aliases=artifact.aliases,
-        client_id=_client_id(content, plan, artifact, "version"),
-        sequence_client_id=_client_id(content, plan, artifact, "sequence"),
-        files={**_files(content, artifact), **_references(artifact)},
+        client_id=content.client_id(artifact.identity, "version"),
+        sequence_client_id=content.client_id(version.name, "sequence"),
+        files={
+            **_files(artifact, outbox),
+            **_references(artifact),
+            **_links(content, artifact),
+        },
         staging_directory=staging.resolve(),
+        used=version.used,
     )
 
 
-def _files(content: Content, artifact: Artifact) -> dict[str, log.ManifestEntry]:
+def _files(artifact: Artifact, outbox: Outbox) -> dict[str, log.ManifestEntry]:
     return {
         path: log.ManifestEntry(
-            digest=artifact.files[path],
-            size=file.size,
-            local_path=str(content.run.blob(file.sha256).resolve()),
+            digest=artifact.files[path], size=file.size, local_path=outbox.local_path(file)
         )
-        for path, file in artifact.version.files.items()
+        for path, file in {**artifact.version.files, **artifact.made}.items()
     }
 
 
@@ -117,19 +137,12 @@ def _references(artifact: Artifact) -> dict[str, log.ManifestEntry]:
     }
 
 
-def _put(path: Path, content: Content, file: ArtifactFile) -> None:
-    """Put a file of the run at ``path``; a blob without a copy, because the client only reads it.
-
-    It writes files of its own beside, which have other names.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if isinstance(file, MadeFile):
-        path.write_bytes(file.data)
-    else:
-        path.symlink_to(content.run.blob(file.sha256).resolve())
-
-
-def _client_id(content: Content, plan: Plan, artifact: Artifact, what: str) -> str:
-    """Return an id of 128 characters, the same at every try: the server can tell a repetition."""
-    text = f"{plan.destination}/{content.info.id}/{artifact.number}/{what}"
-    return hashlib.sha512(text.encode()).hexdigest()
+def _links(content: Content, artifact: Artifact) -> dict[str, log.ManifestEntry]:
+    """Return references to tables of other versions; the client asks the server which they are."""
+    entries = {}
+    for path, table in artifact.links.items():
+        place = content.versions.place(table)
+        version = content.client_id(place.identity, "version")
+        uri = f"wandb-client-artifact://{version}/{place.path}"
+        entries[path] = log.ManifestEntry(digest=artifact.files[path], size=0, ref=uri)
+    return entries

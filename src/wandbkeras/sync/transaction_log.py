@@ -23,6 +23,8 @@ from wandb.proto import wandb_internal_pb2 as pb
 FILE_HEADER = struct.pack("<4sHB", b":W&B", 0xBEE1, 0)
 BLOCK_BYTES = 32 * 1024
 _CHUNK_HEADER = struct.Struct("<IHB")
+# Where the config of a run has the class labels of masks.
+MASK_LABELS = "mask/class_labels"
 _FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
 
 
@@ -114,8 +116,17 @@ def run(
     host: str | None,
     start_time: float,
     config: Mapping[str, Any],
+    mask_labels: Mapping[str, Mapping[str, str]],
 ) -> pb.Record:
-    """Return the record that makes the run; ``start_time`` in seconds since the epoch."""
+    """Return the record that makes the run; ``start_time`` in seconds since the epoch.
+
+    ``mask_labels`` are class labels of masks, by the names that the client gives them.
+    """
+    items = [pb.ConfigItem(key=key, value_json=_json(value)) for key, value in config.items()]
+    for key, labels in mask_labels.items():
+        value = {"type": MASK_LABELS, "key": key, "value": labels}
+        path = ["_wandb", MASK_LABELS, key]
+        items.append(pb.ConfigItem(nested_key=path, value_json=_json(value)))
     return pb.Record(
         run=pb.RunRecord(
             run_id=run_id,
@@ -128,11 +139,7 @@ def run(
             notes=notes or "",
             host=host or "",
             start_time=_timestamp(start_time),
-            config=pb.ConfigRecord(
-                update=[
-                    pb.ConfigItem(key=key, value_json=_json(value)) for key, value in config.items()
-                ]
-            ),
+            config=pb.ConfigRecord(update=items),
         )
     )
 
@@ -204,8 +211,11 @@ def artifact(
     sequence_client_id: str,
     files: Mapping[str, ManifestEntry],
     staging_directory: Path,
+    used: bool = False,
 ) -> pb.Record:
     """Return a version of an artifact, its files uploaded from where they lie.
+
+    ``used``: the run takes it in, too.
 
     It is a ``LogArtifactRequest`` and no bare ``ArtifactRecord``, because only the former names a
     staging directory: clients delete staged files after uploading, and in wandb's public source
@@ -235,6 +245,9 @@ def artifact(
         metadata=_json(dict(metadata)),
         aliases=list(aliases),
         finalize=True,
+        # As the client does it: taken in, and not made by the run.
+        user_created=used,
+        use_after_commit=used,
         client_id=client_id,
         sequence_client_id=sequence_client_id,
         manifest=pb.ArtifactManifest(
