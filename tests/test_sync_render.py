@@ -17,6 +17,7 @@ from wandbkeras.errors import DamagedError
 from wandbkeras.store.reader import StoredRun
 from wandbkeras.sync.content import Content
 from wandbkeras.sync.destination import Destination
+from wandbkeras.sync.outbox import Outbox
 from wandbkeras.sync.plan import Plan
 from wandbkeras.sync.render import records, render
 
@@ -47,7 +48,8 @@ def recorded(start: Callable[..., Run], tmp_path: Path) -> Content:
 
 def rendered(content: Content, staging: Path, **plan: Any) -> list[pb.Record]:
     chosen = {"artifacts": content.artifacts, **plan}
-    return list(records(content, Plan(DESTINATION, "someone", **chosen), staging, "0.31.0"))
+    outbox = Outbox(content, staging)
+    return list(records(content, Plan(DESTINATION, "someone", **chosen), outbox, "0.31.0"))
 
 
 def of_kind(found: list[pb.Record], kind: str) -> list[Any]:
@@ -148,7 +150,7 @@ def test_an_artifact_is_uploaded_from_the_runs_blobs(recorded: Content, tmp_path
     """Each file is named by its blob, and the staging directory holds none of them."""
     requests = of_kind(rendered(recorded, tmp_path), "request")
     for number, request in enumerate(requests):
-        assert request.log_artifact.staging_dir == str(tmp_path.resolve())
+        assert request.log_artifact.staging_dir == str(tmp_path.resolve() / "staging")
         artifact = request.log_artifact.artifact
         assert (artifact.name, artifact.type, artifact.description) == ("data", "dataset", "why")
         assert (artifact.entity, artifact.project) == ("someone", "digits")

@@ -20,7 +20,10 @@ class Outbox:
 
     def __init__(self, content: Content, directory: Path) -> None:
         self._content = content
-        self._directory = directory
+        self._made = directory / "made"
+        # Of the client's own: it may delete what is there, so nothing is.
+        self.staging = directory / "staging"
+        self.staging.mkdir(exist_ok=True)
         self._images: dict[str, dict[tuple[str, int], list[Path]]] = defaultdict(dict)
 
     def put(self, file: ArtifactFile, path: Path) -> None:
@@ -37,7 +40,7 @@ class Outbox:
         """Return where a file lies."""
         if not isinstance(file, (MadeFile, TableImage)):
             return str(self._source(file))
-        path = self._directory / file.sha256
+        path = self._made / file.sha256
         if isinstance(file, TableImage) or not path.exists():
             self.put(file, path)
         return str(path.resolve())

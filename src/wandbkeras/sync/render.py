@@ -30,13 +30,11 @@ def render(
     # Not the directory's own name: it may have been renamed.
     folder = directory / f"offline-{run_directory_name(content.info.id, content.info.created)}"
     (folder / "files").mkdir(parents=True)
-    staging = directory / "staging"
-    staging.mkdir(exist_ok=True)
-    outbox = Outbox(content, directory / "made")
+    outbox = Outbox(content, directory)
     for name in plan.files:
         outbox.put(content.files[name], folder / "files" / name)
     with log.TransactionLog(folder / f"run-{run_id}.wandb") as file:
-        for record in records(content, plan, outbox, staging, producer, is_last=is_last):
+        for record in records(content, plan, outbox, producer, is_last=is_last):
             file.write(record)
     outbox.finish()
     return folder
@@ -46,7 +44,6 @@ def records(
     content: Content,
     plan: Plan,
     outbox: Outbox,
-    staging: Path,
     producer: str,
     *,
     is_last: bool = True,
@@ -86,7 +83,7 @@ def records(
     for row in content.rows(plan.first_row):
         yield log.history(row.step, row.timestamp, row.runtime, row.values)
     for artifact in plan.artifacts:
-        yield _artifact(content, plan, artifact, outbox, staging)
+        yield _artifact(content, plan, artifact, outbox)
     if plan.files:
         yield log.files(plan.files)
     if is_last:
@@ -95,9 +92,7 @@ def records(
     yield log.exit(content.exit_code, content.runtime, complete=is_complete)
 
 
-def _artifact(
-    content: Content, plan: Plan, artifact: Artifact, outbox: Outbox, staging: Path
-) -> Any:
+def _artifact(content: Content, plan: Plan, artifact: Artifact, outbox: Outbox) -> Any:
     version = artifact.version
     return log.artifact(
         run_id=plan.destination.run_id,
@@ -116,7 +111,7 @@ def _artifact(
             **_references(artifact),
             **_links(content, artifact),
         },
-        staging_directory=staging.resolve(),
+        staging_directory=outbox.staging.resolve(),
         used=version.used,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -56,26 +56,38 @@ class Scratch:
         self.close()
 
 
-class TextFile:
-    """A text file, written piece by piece."""
+class JsonRows:
+    """A JSON file that ends in rows: lists, written as ``encode`` writes them."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, beginning: str, encode: Callable[[Any], str]) -> None:
         self._path = path
         self._file = path.open("xb")
         self._sha256 = hashlib.sha256()
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._size = 0
+        self._encode = encode
+        self._separator = encode([0, 0])[2:-2]
+        self._follows = False
+        self._write(beginning)
 
-    def write(self, text: str) -> None:
+    def add(self, columns: Sequence[Sequence[Any]]) -> None:
+        """Add rows, whose cells are given column by column."""
+        rows = [self._encode(list(row)) for row in zip(*columns, strict=True)]
+        if rows:
+            self._write((self._separator if self._follows else "") + self._separator.join(rows))
+            self._follows = True
+
+    def finish(self, end: str) -> ScratchFile:
+        self._write(end)
+        self._file.close()
+        return ScratchFile(self._sha256.hexdigest(), self._md5.hexdigest(), self._size, self._path)
+
+    def _write(self, text: str) -> None:
         data = text.encode()
         self._file.write(data)
         self._sha256.update(data)
         self._md5.update(data)
         self._size += len(data)
-
-    def finish(self) -> ScratchFile:
-        self._file.close()
-        return ScratchFile(self._sha256.hexdigest(), self._md5.hexdigest(), self._size, self._path)
 
 
 class ArrayFile:

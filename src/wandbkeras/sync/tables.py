@@ -21,7 +21,7 @@ from wandbkeras.store.table_schema import TableColumn, TableSchema, array_shape
 from wandbkeras.store.tables import StoredTable
 from wandbkeras.sync.images import artifact_image, found_images
 from wandbkeras.sync.media import made_file
-from wandbkeras.sync.scratch import ArrayFile, Scratch, ScratchFile, TextFile
+from wandbkeras.sync.scratch import ArrayFile, JsonRows, Scratch, ScratchFile
 from wandbkeras.sync.table_json import (
     class_column_name,
     column_type,
@@ -78,36 +78,24 @@ def render_table(
     """Write a table to ``scratch``; ``is_held`` says whether the run still has another table."""
     with stored.opened() as (parquet, schema):
         media, links, beside = _around(schema, is_held)
-        large = [c for c in schema.columns if is_beside(c, schema.arrow.field(c.name))]
-        arrays = _Rows(stored.batches_of(parquet, columns=[c.name for c in large]))
+        large = [c.name for c in schema.columns if is_beside(c, schema.arrow.field(c.name))]
+        arrays = _Rows(stored.batches_of(parquet, columns=large))
         rows = _Rows(stored.batches_of(parquet))
-        file = TextFile(scratch.new_path())
-        file.write(f'{{"columns":{_compact(_names(schema))},"data":[')
+        names = _compact([column.name for column in schema.columns])
+        file = JsonRows(scratch.new_path(), f'{{"columns":{names},"data":[', _compact)
         parts: list[ScratchFile] = []
         for first in range(0, max(stored.rows, 1), part_rows):
             size = min(part_rows, stored.rows - first)
-            files = _array_files(arrays, size, large, schema, scratch) if large else {}
+            files = _array_files(arrays.take(size), size, large, schema, scratch)
             media |= {_array_name(made): made for made in files.values()}
             types = {**beside, **{name: _array_place(name, made) for name, made in files.items()}}
-            part = TextFile(scratch.new_path())
-            part.write(_beginning(schema, types))
-            at = first
-            for batch in rows.take(size):
-                cells = [
-                    _artifact_cells(stored, c, batch, at, media, files) for c in schema.columns
-                ]
-                _write_rows(part, cells, _spaced, follows=at > first)
-                shown = batch.slice(0, max(0, file_rows - at))
-                _write_rows(
-                    file, [_file_cells(c, shown) for c in schema.columns], _compact, follows=at > 0
-                )
-                at += len(batch)
-            part.write(_end(schema, size))
-            parts.append(part.finish())
-        file.write("]}")
-    return RenderedTable(
-        stored.rows, len(schema.columns), file.finish(), tuple(parts), media, links
-    )
+            part = JsonRows(scratch.new_path(), _beginning(schema, types), _spaced)
+            for number, batch in rows.numbered(size):
+                part.add(_artifact_cells(stored, schema, number, batch, media, large))
+                file.add(_file_cells(schema, batch.slice(0, max(0, file_rows - number))))
+            parts.append(part.finish(_end(schema, size)))
+        made = file.finish("]}")
+    return RenderedTable(stored.rows, len(schema.columns), made, tuple(parts), media, links)
 
 
 class _Rows:
@@ -116,6 +104,7 @@ class _Rows:
     def __init__(self, batches: Iterator[pa.RecordBatch]) -> None:
         self._batches = batches
         self._rest: pa.RecordBatch | None = None
+        self._number = 0
 
     def take(self, rows: int) -> Iterator[pa.RecordBatch]:
         """Yield the next ``rows`` rows."""
@@ -125,6 +114,12 @@ class _Rows:
             batch = batch.slice(0, rows)
             rows -= len(batch)
             yield batch
+
+    def numbered(self, rows: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Yield the next ``rows`` rows, each batch with the number of its first in the table."""
+        for batch in self.take(rows):
+            yield self._number, batch
+            self._number += len(batch)
 
 
 def _around(
@@ -148,16 +143,18 @@ def _around(
 
 
 def _array_files(
-    arrays: _Rows,
+    batches: Iterator[pa.RecordBatch],
     rows: int,
-    columns: Sequence[TableColumn],
+    names: Sequence[str],
     schema: TableSchema,
     scratch: Scratch,
 ) -> dict[str, ScratchFile]:
-    """Write the large arrays of the next rows, a file a column."""
-    shapes = {c.name: array_shape(schema.arrow.field(c.name).type) or () for c in columns}
+    """Write the large arrays of some rows, a file a column."""
+    if not names or not rows:
+        return {}
+    shapes = {name: array_shape(schema.arrow.field(name).type) or () for name in names}
     files: dict[str, ArrayFile] = {}
-    for batch in arrays.take(rows):
+    for batch in batches:
         for name, shape in shapes.items():
             array = _numpy(batch.column(name), shape)
             if name not in files:
@@ -185,28 +182,35 @@ def _array_place(name: str, file: ArtifactFile) -> dict[str, Any]:
 
 def _artifact_cells(
     stored: StoredTable,
-    column: TableColumn,
-    batch: pa.RecordBatch,
+    schema: TableSchema,
     start: int,
+    batch: pa.RecordBatch,
     media: dict[str, ArtifactFile],
     large: Collection[str],
-) -> list[Any]:
-    """Return the cells of a column in the table of an artifact, its images added to ``media``."""
-    if column.name in large:
-        return [None] * len(batch)
-    if column.kind != "image":
-        return [without_nan(value) for value in _values(column, batch)]
-    found = found_images(stored, column, batch, start)
-    return [None if image is None else artifact_image(image, column, media) for image in found]
+) -> list[list[Any]]:
+    """Return the cells, column by column, of a table in an artifact; ``media`` gets its images."""
+
+    def cells(column: TableColumn) -> list[Any]:
+        if column.name in large:
+            return [None] * len(batch)
+        if column.kind != "image":
+            return [without_nan(value) for value in _values(column, batch)]
+        found = found_images(stored, column, batch, start)
+        return [None if image is None else artifact_image(image, column, media) for image in found]
+
+    return [cells(column) for column in schema.columns]
 
 
-def _file_cells(column: TableColumn, batch: pa.RecordBatch) -> list[Any]:
-    """Return the cells of a column in the table of the run's file, where an image is but a word."""
-    if column.kind == "image":
-        return [
-            "Image" if given else None for given in batch.column(column.name).is_valid().to_pylist()
-        ]
-    return _values(column, batch)
+def _file_cells(schema: TableSchema, batch: pa.RecordBatch) -> list[list[Any]]:
+    """Return the cells of a table in a file of the run, where an image is but a word."""
+
+    def cells(column: TableColumn) -> list[Any]:
+        if column.kind != "image":
+            return _values(column, batch)
+        there = batch.column(column.name).is_valid().to_pylist()
+        return ["Image" if given else None for given in there]
+
+    return [cells(column) for column in schema.columns]
 
 
 def _values(column: TableColumn, batch: pa.RecordBatch) -> list[Any]:
@@ -216,37 +220,23 @@ def _values(column: TableColumn, batch: pa.RecordBatch) -> list[Any]:
     return list(values)
 
 
-def _names(schema: TableSchema) -> list[str]:
-    return [column.name for column in schema.columns]
-
-
 def _beginning(schema: TableSchema, beside: Mapping[str, Any]) -> str:
     """Return the table of an artifact up to its cells: the client sorts its members."""
     types = {
         c.name: column_type(c, schema.arrow.field(c.name), beside.get(c.name, {}))
         for c in schema.columns
     }
-    members = {"_type": "table", "column_types": column_types(types), "columns": _names(schema)}
+    members = {
+        "_type": "table",
+        "column_types": column_types(types),
+        "columns": [c.name for c in schema.columns],
+    }
     return _spaced(members).removesuffix("}") + ', "data": ['
 
 
 def _end(schema: TableSchema, rows: int) -> str:
     members = {"log_mode": "IMMUTABLE", "ncols": len(schema.columns), "nrows": rows}
     return "], " + _spaced(members).removeprefix("{")
-
-
-def _write_rows(
-    file: TextFile,
-    cells: Sequence[Sequence[Any]],
-    encode: Callable[[Any], str],
-    *,
-    follows: bool,
-) -> None:
-    """Write rows whose cells are given column by column; ``follows``: others came before."""
-    separator = encode([0, 0])[2:-2]
-    rows = [encode(list(row)) for row in zip(*cells, strict=True)]
-    if rows:
-        file.write((separator if follows else "") + separator.join(rows))
 
 
 def _spaced(value: Any) -> str:

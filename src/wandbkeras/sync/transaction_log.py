@@ -116,14 +116,14 @@ def run(
     host: str | None,
     start_time: float,
     config: Mapping[str, Any],
-    mask_labels: Mapping[str, Mapping[str, str]],
+    mask_labels: Mapping[str, Mapping[str, str]] | None = None,
 ) -> pb.Record:
     """Return the record that makes the run; ``start_time`` in seconds since the epoch.
 
     ``mask_labels`` are class labels of masks, by the names that the client gives them.
     """
     items = [pb.ConfigItem(key=key, value_json=_json(value)) for key, value in config.items()]
-    for key, labels in mask_labels.items():
+    for key, labels in (mask_labels or {}).items():
         value = {"type": MASK_LABELS, "key": key, "value": labels}
         path = ["_wandb", MASK_LABELS, key]
         items.append(pb.ConfigItem(nested_key=path, value_json=_json(value)))
