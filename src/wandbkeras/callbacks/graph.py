@@ -2,40 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from itertools import repeat
 from typing import Any
 
 import keras
 
-from wandbkeras.callbacks.part import Part, never_raises
+from wandbkeras.callbacks.when_built import WhenBuilt
 from wandbkeras.store.schema import GRAPH
 
 
-class GraphLogger(Part):
+class GraphLogger(WhenBuilt):
     """Records :func:`model_graph` as the summary's ``graph`` as soon as the model is built.
 
-    Keras builds a model before the training begins where it can, else in the first epoch. A graph
-    that the run has already is not recorded again.
+    A graph that the run has already is not recorded again.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._is_done = False
-
-    @never_raises
-    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-        self._is_done = False
-        self._record()
-
-    @never_raises
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        self._record()
-
-    def _record(self) -> None:
-        if self._is_done or not self.model.built:
-            return
-        self._is_done = True  # also if it fails: it would fail the same way each epoch
+    def record(self) -> None:
         graph = model_graph(self.model)
         if self.run.summary.get(GRAPH) != graph:
             self.run.summary[GRAPH] = graph
