@@ -18,10 +18,11 @@ ALLOWED = {
     "store": {"errors"},
     "recording": {"errors", "data_types", "store"},
     "callbacks": {"errors", "data_types", "store", "recording"},
+    "models": {"errors", "store"},
     "sync": {"errors", "data_types", "store"},
     "view": {"errors", "data_types", "store"},
 }
-KERAS = {"callbacks"}
+KERAS = {"callbacks", "models.py"}
 WANDB = {"sync/transaction_log.py", "sync/upload.py", "sync/readback.py"}
 FRAMEWORKS = {"keras", "tensorflow", "torch", "jax"}
 

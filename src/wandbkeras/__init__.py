@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from wandbkeras.callbacks import WandbCallback
+    from wandbkeras.callbacks import WandbCallback, WandbMetricsLogger, WandbModelCheckpoint
     from wandbkeras.data_types import (
         ClassColumn,
         Classes,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         Table,
     )
     from wandbkeras.errors import WandbkerasError
+    from wandbkeras.models import load_model
     from wandbkeras.recording.artifact import Artifact
     from wandbkeras.recording.mappings import Config, Summary
     from wandbkeras.recording.recorder import Run
@@ -62,10 +63,13 @@ _HOMES = {
     "StoredRun": "store.reader",
     "Table": "data_types",
     "WandbCallback": "callbacks",
+    "WandbMetricsLogger": "callbacks",
+    "WandbModelCheckpoint": "callbacks",
     "WandbkerasError": "errors",
     "define_metric": "recording.session",
     "finish": "recording.session",
     "init": "recording.session",
+    "load_model": "models",
     "log": "recording.session",
     "log_artifact": "recording.session",
     "log_model": "recording.session",
@@ -89,11 +93,14 @@ __all__ = [
     "StoredRun",
     "Table",
     "WandbCallback",
+    "WandbMetricsLogger",
+    "WandbModelCheckpoint",
     "WandbkerasError",
     "config",
     "define_metric",
     "finish",
     "init",
+    "load_model",
     "log",
     "log_artifact",
     "log_model",

@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
-import math
+import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import keras
 
+from wandbkeras.callbacks.background import Clone, NewestWins, NotClonedError
 from wandbkeras.callbacks.best import BestMetric
 from wandbkeras.callbacks.part import Part, never_raises
+from wandbkeras.callbacks.saving import how_to_load, saved_bytes, write_model
 from wandbkeras.errors import UsageError
 from wandbkeras.recording.artifact import Artifact, artifact_name
+from wandbkeras.recording.recorder import Run
 from wandbkeras.store.schema import ArtifactVersion
 
-# Of the file of a saved model, beside the values: a group and a header for each variable.
-_OVERHEAD_BYTES = 2 << 10
+
+@dataclass(frozen=True)
+class _Version:
+    """A version to be recorded: all that another thread needs to know of the model and the run."""
+
+    run: Run
+    name: str
+    epoch: int
+    metadata: Mapping[str, Any]
+    size: int
+    choose: Callable[..., str]
 
 
 class BestCheckpoint(Part):
     """Saves the model of each best epoch as a version of the artifact ``model-<run name>``.
 
     The aliases are ``latest``, ``best`` and ``epoch_N`` (from 0); the metadata says epoch, monitor,
-    value, format and versions. A failed save is reported and the earlier versions stay.
+    value and how to load it: ``wandbkeras.load_model`` does. A failed save is reported and the
+    earlier versions stay.
 
     Args:
         best: the part that decides; it must come before this one in the list of callbacks.
@@ -32,6 +47,11 @@ class BestCheckpoint(Part):
         verbose: with 1, say per epoch what is done, as Keras's ModelCheckpoint does.
         keep: which versions stay in the run when a better one is saved: ``all``, ``best``, or a
             number: the best and so many of the latest.
+        save_optimizer: whether the file has the state of the optimizer, to train on from it.
+        background: save in another thread. Training waits only for a copy of the values on the
+            host; a best model that has not been begun to be saved gives way to a better one; the
+            end of the training waits for the last one. A model that can't be cloned is saved while
+            training waits, as without it.
     """
 
     def __init__(
@@ -40,13 +60,26 @@ class BestCheckpoint(Part):
         save_weights_only: bool = False,
         verbose: int = 0,
         keep: str | int = "all",
+        save_optimizer: bool = True,
+        background: bool = False,
     ) -> None:
         super().__init__()
+        for name, value in (("save_optimizer", save_optimizer), ("background", background)):
+            if not isinstance(value, bool):
+                raise UsageError(f"{name}: received {value!r}; expected True or False")
         self.keep = _checked_keep(keep)
         self.best = best
         self.save_weights_only = bool(save_weights_only)
         self.verbose = verbose
+        self.save_optimizer = save_optimizer
+        self._thread = NewestWins() if background else None
+        self._clone: Clone | None = None
+        self._is_cloned = False
         self._previous: float | None = None
+
+    @never_raises
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        self._is_cloned = False  # the model may be another, or compiled anew
 
     @never_raises
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
@@ -67,54 +100,95 @@ class BestCheckpoint(Part):
         )
         if run.dir is None:
             return
+        version = self._version(run, name, epoch, best.value)
+        if self._thread is None or (clone := self._cloned()) is None:
+            self._record(version, partial(self._write, self.model))
+            return
+        write = partial(
+            clone.write, clone.snapshot(self.model), weights_only=self.save_weights_only
+        )
+        run.before_finish(self._thread.wait)
+        self._thread.submit(lambda: self._record_in_background(version, write))
+
+    @never_raises
+    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
+        if self._thread is not None:
+            self._thread.wait()
+
+    def _version(self, run: Run, name: str, epoch: int, value: float) -> _Version:
+        monitor = self.best.monitor
+        options = {"weights_only": self.save_weights_only, "optimizer": self.save_optimizer}
+        return _Version(
+            run,
+            name,
+            epoch,
+            {
+                "epoch": epoch,
+                "monitor": monitor,
+                monitor: value,
+                **how_to_load(self.model, **options),
+            },
+            saved_bytes(self.model, optimizer=self.save_optimizer),
+            max if self.best.direction() == "max" else min,
+        )
+
+    def _cloned(self) -> Clone | None:
+        """Return a clone of the model, one a ``fit``; None, and say so, if it can't be cloned."""
+        if not self._is_cloned:
+            self._is_cloned = True
+            try:
+                self._clone = Clone(self.model, optimizer=self.save_optimizer)
+            except NotClonedError as error:
+                self._clone = None
+                print(  # noqa: T201
+                    "wandbkeras: the model can't be cloned, so it is saved while training waits "
+                    f"({error})",
+                    file=sys.stderr,
+                )
+        return self._clone
+
+    @never_raises
+    def _record_in_background(self, version: _Version, write: Callable[[Path], None]) -> None:
+        self._record(version, write)
+
+    def _record(self, version: _Version, write: Callable[[Path], None]) -> None:
+        """Record what ``write`` writes, and drop the versions that aren't kept beside it."""
+        run = version.run
+        suffix = ".weights.h5" if self.save_weights_only else ".keras"
         # In the run's own directory: $TMPDIR may be small, and is not there to be relied on.
         with (
-            run.counting(f"artifact {name!r}"),
+            run.counting(f"artifact {version.name!r}"),
             tempfile.TemporaryDirectory(
                 prefix=".saving-", dir=run.dir, ignore_cleanup_errors=True
             ) as folder,
         ):
             # HDF5 does not survive a disk that gets full while it writes: the process would crash
             # when it ends.
-            run.check_free(saved_bytes(self.model))
-            artifact = Artifact(name, type="model", metadata=self._metadata(epoch, best.value))
-            artifact.add_file(self._save(Path(folder)), adopt=True)
-            run.log_artifact(artifact, aliases=["latest", "best", f"epoch_{epoch}"])
+            run.check_free(version.size)
+            path = Path(folder) / f"model-best{suffix}"
+            write(path)
+            artifact = Artifact(version.name, type="model", metadata=version.metadata)
+            artifact.add_file(path, adopt=True)
+            run.log_artifact(artifact, aliases=["latest", "best", f"epoch_{version.epoch}"])
         if self.keep is not None:
-            versions = run.artifact_versions(name)
-            kept = self._kept(versions, self.keep)
+            versions = run.artifact_versions(version.name)
+            kept = self._kept(versions, self.keep, version.choose)
             run.drop_versions(key for key in versions if key not in kept)
 
-    def _kept(self, versions: Mapping[str, ArtifactVersion], last: int) -> set[str]:
+    def _kept(
+        self, versions: Mapping[str, ArtifactVersion], last: int, choose: Callable[..., str]
+    ) -> set[str]:
         """Return the latest versions, and the best one if an earlier ``fit`` was better."""
         monitor = self.best.monitor
         values = {key: version.metadata.get(monitor) for key, version in versions.items()}
         numbers = {k: v for k, v in values.items() if isinstance(v, (int, float)) and v == v}
         kept = set(list(versions)[-last:])
         if numbers:
-            choose = max if self.best.direction() == "max" else min
             kept.add(choose(numbers, key=numbers.__getitem__))
         return kept
 
-    def _save(self, folder: Path) -> Path:
-        """Save the model into ``folder``, from where it becomes a blob."""
-        suffix = ".weights.h5" if self.save_weights_only else ".keras"
-        path = folder / f"model-best{suffix}"
-        if self.save_weights_only:
-            self.model.save_weights(path, overwrite=True)
-        else:
-            self.model.save(path, overwrite=True)
-        return path
-
-    def _metadata(self, epoch: int, value: float) -> dict[str, Any]:
-        return {
-            "epoch": epoch,
-            "monitor": self.best.monitor,
-            self.best.monitor: value,
-            "format": "weights.h5" if self.save_weights_only else "keras",
-            "keras": keras.__version__,
-            "backend": keras.backend.backend(),
-        }
+    def _write(self, model: keras.Model, path: Path) -> None:
+        write_model(model, path, weights_only=self.save_weights_only, optimizer=self.save_optimizer)
 
     def _say(self, text: str) -> None:
         if self.verbose > 0:
@@ -128,16 +202,3 @@ def _checked_keep(keep: str | int) -> int | None:
     if keep not in ("all", "best") or isinstance(keep, int):
         raise UsageError(f"keep: received {keep!r}; expected all, best or a number from 1 upwards")
     return 1 if keep == "best" else None
-
-
-def saved_bytes(model: keras.Model) -> int:
-    """Return how many bytes the file of a saved model has, a little more rather than less."""
-    optimizer = getattr(model, "optimizer", None)
-    variables = [*model.variables, *(() if optimizer is None else optimizer.variables)]
-    values: int = sum(math.prod(v.shape) * _element_bytes(v.dtype) for v in variables)
-    return values + _OVERHEAD_BYTES * (8 + len(variables))
-
-
-def _element_bytes(dtype: str) -> int:
-    digits = "".join(filter(str.isdigit, str(dtype)))
-    return max(1, int(digits) // 8) if digits else 1

@@ -60,11 +60,11 @@ def model_flops(model: keras.Model, sample: Any = None) -> Flops:
     Args:
         model: a built model. Nothing of it is changed.
         sample: a batch of inputs (arrays in the structure that the model takes), of which only
-            shapes and dtypes matter. It is needed for a model of one's own ``call`` that was not
-            called yet, and where sizes of the inputs vary.
+            shapes and dtypes matter. It is needed where sizes of the inputs vary, and for a model
+            of one's own ``build``.
 
     Raises:
-        UsageError: it needs a sample, or the backend is another.
+        UsageError: the model is not built, it needs a sample, or the backend is another.
 
     >>> import keras
     >>> model = keras.Sequential([keras.Input((784,)), keras.layers.Dense(10)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from itertools import repeat
 from typing import Any
 
@@ -28,8 +28,8 @@ def model_graph(model: keras.Model) -> dict[str, Any]:
     """Return the graph of a built model, in the form of ``wandb.Graph``.
 
     Each node is a layer, or a plain operation of ``keras.ops``, with its name, class, output shape
-    (None is a size that varies) and number of parameters. A layer that is called several times is
-    one node, with a list of shapes if its calls differ. Nested models are not nodes: their layers
+    (None is a size that varies; a list of shapes if there are several) and number of parameters. A
+    layer that is called several times is one node. Nested models are not nodes: their layers
     are, with the model's name before theirs, and the edges lead through. A model that only its
     ``call`` describes has no edges, and of layers without a shape of their own none is known.
 
@@ -71,13 +71,13 @@ class _Graph:
 
     def _add_function(self, function: Any, prefix: str) -> None:
         calls = _calls(function)
-        outputs: dict[int, list[Any]] = {}
+        shapes: dict[int, list[Any]] = {}
         for call in calls:
-            outputs.setdefault(id(call.operation), []).extend(call.outputs)
+            shapes.setdefault(id(call.operation), []).append(_shape(call.outputs))
         for operation in function.operations:
             inner = traced_function(operation)
             if inner is None:
-                self._add_node(operation, prefix, _shape(outputs.get(id(operation), ())))
+                self._add_node(operation, prefix, _one_or_all(shapes[id(operation)]))
             else:
                 self._add_function(inner, f"{prefix}{operation.name}/")
         for call in calls:
@@ -131,13 +131,16 @@ def _producer(tensor: Any) -> Any:
     return operation if inner is None else _producer(inner.outputs[index])
 
 
-def _shape(tensors: Iterable[Any]) -> list[Any] | None:
-    """Return the shape of what a layer puts out, the different ones of several."""
-    shapes: list[list[int | None]] = []
-    for tensor in tensors:
-        if list(tensor.shape) not in shapes:
-            shapes.append(list(tensor.shape))
-    return shapes[0] if len(shapes) == 1 else shapes or None
+def _shape(outputs: Sequence[Any]) -> Any:
+    """Return the shape of what a call puts out, a list of them if it puts out several tensors."""
+    shapes = [list(tensor.shape) for tensor in outputs]
+    return shapes[0] if len(shapes) == 1 else shapes
+
+
+def _one_or_all(shapes: Sequence[Any]) -> Any:
+    """Return the shape that all calls of a layer have, else a list of the different ones."""
+    different = [shape for n, shape in enumerate(shapes) if shape not in shapes[:n]]
+    return different[0] if len(different) == 1 else different
 
 
 def _declared_shape(layer: keras.Layer) -> list[Any] | None:

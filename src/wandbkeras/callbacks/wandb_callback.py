@@ -10,6 +10,8 @@ import keras
 
 from wandbkeras.callbacks.best import BestMetric
 from wandbkeras.callbacks.checkpoint import BestCheckpoint
+from wandbkeras.callbacks.flops import FlopsLogger, model_flops
+from wandbkeras.callbacks.graph import GraphLogger
 from wandbkeras.callbacks.metrics import MetricsLogger
 from wandbkeras.callbacks.part import Part
 from wandbkeras.callbacks.progress import Progress
@@ -21,6 +23,9 @@ _ARGUMENTS = (
     "mode",
     "save_weights_only",
     "save_model",
+    "save_optimizer",
+    "save_graph",
+    "compute_flops",
     "log_batch_frequency",
     "log_best_prefix",
     "batch_prefix",
@@ -40,7 +45,12 @@ class WandbCallback(keras.callbacks.Callback):  # type: ignore[misc]
         verbose: with 1, say per epoch if the model improved, as Keras's ModelCheckpoint does.
         mode: ``min``, ``max`` or ``auto``: see :class:`wandbkeras.callbacks.BestMetric`.
         save_weights_only: save a ``.weights.h5`` file instead of the whole ``.keras`` model.
-        save_model: save the model of each best epoch as a version of the artifact ``model-<run>``.
+        save_model: save the model of each best epoch as a version of the artifact ``model-<run>``;
+            ``background``: in another thread, while the training goes on.
+        save_optimizer: whether that has the state of the optimizer, to train on from it.
+        save_graph: put the model's graph into the summary's ``graph``.
+        compute_flops: put ``GFLOPs``, ``GMACs`` and ``GFLOPs_total`` of one inference into the
+            summary: see :class:`wandbkeras.callbacks.FlopsLogger`.
         log_batch_frequency: log the training metrics every N batches; None: only each epoch.
         log_best_prefix: the summary keys are ``<prefix><monitor>`` and ``<prefix>epoch``; None
             keeps them out, and nothing else.
@@ -63,7 +73,10 @@ class WandbCallback(keras.callbacks.Callback):  # type: ignore[misc]
         verbose: int = 0,
         mode: str = "auto",
         save_weights_only: bool = False,
-        save_model: bool = True,
+        save_model: bool | str = True,
+        save_optimizer: bool = True,
+        save_graph: bool = True,
+        compute_flops: bool = False,
         log_batch_frequency: int | None = None,
         log_best_prefix: str | None = "best_",
         batch_prefix: str = "",
@@ -72,17 +85,39 @@ class WandbCallback(keras.callbacks.Callback):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         _refuse(unknown)
+        if save_model not in (True, False, "background"):
+            raise UsageError(
+                f"save_model: received {save_model!r}; expected True, False or 'background'"
+            )
+        for name, value in (("save_graph", save_graph), ("compute_flops", compute_flops)):
+            if not isinstance(value, bool):
+                raise UsageError(f"{name}: received {value!r}; expected True or False")
         best = BestMetric(monitor, mode, log_best_prefix)
         metrics = MetricsLogger(log_batch_frequency, batch_prefix)
         # Progress first: it restores the others. Metrics before best: `best_…` of an epoch is set
         # after the epoch's row, as in wandb.
         self.parts: list[Part] = [Progress(metrics, best), metrics, best]
+        if save_graph:
+            self.parts.append(GraphLogger())
+        if compute_flops:
+            self.parts.append(FlopsLogger())
         if save_model:
-            self.parts.append(BestCheckpoint(best, save_weights_only, verbose, keep))
+            background = save_model == "background"
+            self.parts.append(
+                BestCheckpoint(best, save_weights_only, verbose, keep, save_optimizer, background)
+            )
         for part in self.parts:
             part.said = best.said
         if log_batch_frequency is not None:
             self.on_train_batch_end = metrics.on_train_batch_end
+
+    def get_flops(self, sample: Any = None) -> float:
+        """Return the ``GFLOPs`` of one inference, as :func:`wandbkeras.callbacks.model_flops`."""
+        if self.model is None:
+            raise UsageError(
+                "get_flops: there is no model yet: call set_model(model), or fit with it"
+            )
+        return model_flops(self.model, sample).gflops
 
     def set_params(self, params: Mapping[str, Any] | None) -> None:
         super().set_params(params)

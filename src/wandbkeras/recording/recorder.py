@@ -11,7 +11,7 @@ import operator
 import os
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -56,6 +56,7 @@ class Run:
         self._files = None if writer is None else RunFiles(writer, self._tables, earlier)
         self._step = first_step
         self._finished = False
+        self._before_finish: list[Callable[[], None]] = []
         self._warned_steps = False
         self._lost_step: int | None = None
         self._memory: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
@@ -326,7 +327,14 @@ class Run:
         """End the run with ``exit_code`` (0 if none is given); calling it again does nothing."""
         if self._finished:
             return
-        self._finished = True
+        try:
+            while self._before_finish:
+                self._before_finish.pop()()
+        finally:
+            self._finished = True
+            self._finish(exit_code)
+
+    def _finish(self, exit_code: int | None) -> None:
         if self._writer is None or self._files is None:
             return
         try:
@@ -335,6 +343,11 @@ class Run:
         finally:
             runtime = time.monotonic() - self._monotonic_start
             self._writer.close(int(exit_code or 0), runtime)
+
+    def before_finish(self, action: Callable[[], None]) -> None:
+        """Call ``action`` once when the run is about to finish: to wait for what still records."""
+        if action not in self._before_finish:
+            self._before_finish.append(action)
 
     def sync(self) -> None:
         """Return when everything logged so far survives a power cut (else within a second)."""
@@ -409,6 +422,7 @@ class Run:
         """Record nothing more in this process, a forked one: the run is its parent's."""
         self._writer = self._files = None
         self._tables.detach()
+        self._before_finish = []
 
     def __enter__(self) -> Run:
         return self

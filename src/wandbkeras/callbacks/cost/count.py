@@ -68,9 +68,9 @@ class Flops:
         return self + Flops(unresolved=(what,))
 
 
-def largest(branches: list[Flops], what: str) -> Flops:
+def largest(branches: list[Flops]) -> Flops:
     """Return the branch that computes most, which says so if they differ."""
     most = max(branches, key=lambda flops: flops.gflops)
     if len({(flops.multiply_adds, flops.elementwise) for flops in branches}) == 1:
         return most
-    return most.not_knowing(f"{what}: of its branches only the largest is counted")
+    return most.not_knowing("of the branches of a condition only the largest is counted")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,8 +32,10 @@ def inputs_of(model: keras.Model, sample: Any = None) -> Inputs:
     """Return what the model takes: what ``sample``, a batch of inputs, is, else what it tells.
 
     Raises:
-        UsageError: the model doesn't tell, or a size varies: it needs a sample.
+        UsageError: the model is not built; it doesn't tell, or a size varies: it needs a sample.
     """
+    if not model.built:
+        raise UsageError(f"the model {model.name!r} is not built yet: call it on a batch first")
     if sample is not None:
         return _inputs(sample, model, None)
     function = traced_function(model)
@@ -49,7 +51,7 @@ def inputs_of(model: keras.Model, sample: Any = None) -> Inputs:
     structure = keras.tree.map_shape_structure(
         lambda shape: Spec(shape, model.input_dtype), shapes["input_shape"]
     )
-    return _inputs(structure, model, None)
+    return _inputs(_untracked(structure), model, None)
 
 
 def _inputs(structure: Any, model: keras.Model, batch: int | None) -> Inputs:
@@ -61,6 +63,15 @@ def _inputs(structure: Any, model: keras.Model, batch: int | None) -> Inputs:
         structure,
     )
     return Inputs(specs, samples)
+
+
+def _untracked(structure: Any) -> Any:
+    """Return the structure of plain dicts and lists: Keras keeps it in containers of its own."""
+    if isinstance(structure, Mapping):
+        return {name: _untracked(part) for name, part in structure.items()}
+    if isinstance(structure, list):
+        return [_untracked(part) for part in structure]
+    return structure
 
 
 def _sizes(shape: Sequence[int | None], model: keras.Model) -> tuple[int, ...]:

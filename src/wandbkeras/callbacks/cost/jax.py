@@ -57,9 +57,9 @@ def _equation(equation: Any) -> Flops:
         return _jaxpr(parameters["jaxpr"].jaxpr).times(parameters["length"])
     if kind == "while":
         body = _jaxpr(parameters["body_jaxpr"].jaxpr)
-        return body.not_knowing("while: one round of a number not known")
+        return body.not_knowing("a loop: one round of a number not known")
     if kind == "cond":
-        return largest([_jaxpr(branch.jaxpr) for branch in parameters["branches"]], kind)
+        return largest([_jaxpr(branch.jaxpr) for branch in parameters["branches"]])
     if kind.startswith(_OPAQUE):
         return Flops(unresolved=(kind,))
     if kind == "dot_general":

@@ -60,7 +60,7 @@ def _operation(operation: Any) -> Flops:
     if kind in _LOOPS:
         return _loop(operation)
     if kind in _BRANCHES:
-        return largest([_graph(branch) for branch in _branches(operation)], kind)
+        return largest([_graph(branch) for branch in _branches(operation)])
     if kind.startswith(_OPAQUE):
         return Flops(unresolved=(kind,))
     try:
@@ -155,7 +155,7 @@ def _loop(operation: Any) -> Flops:
     condition, body = _function(operation, "cond"), _function(operation, "body")
     rounds = _rounds(operation, condition, body)
     if rounds is None:
-        return _graph(body).not_knowing(f"{operation.type}: one round of a number not known")
+        return _graph(body).not_knowing("a loop: one round of a number not known")
     return _graph(body).times(rounds) + _graph(condition).times(rounds + 1)
 
 
