@@ -53,7 +53,7 @@ class Keeper(keras.callbacks.Callback):  # type: ignore[misc]
         self.predictions: list[np.ndarray[Any, Any]] = []
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self.predictions.append(np.asarray(self.model(data()[0])))
+        self.predictions.append(self.model.predict_on_batch(data()[0]))
 
 
 def _model_file(run: StoredRun, version: int, to: Path) -> Path:
@@ -81,13 +81,15 @@ def test_each_best_model_is_a_version(start: Start, stored: Stored, tmp_path: Pa
         "monitor": "score",
         "score": 2.0,
         "format": "keras",
+        "what": "model",
+        "optimizer": True,
         "keras": keras.__version__,
         "backend": keras.backend.backend(),
     }
     assert list(second.files) == ["model-best.keras"]
     for version, epoch in ((0, 0), (1, 2)):
         loaded = keras.models.load_model(_model_file(found, version, tmp_path))
-        np.testing.assert_array_equal(np.asarray(loaded(data()[0])), keeper.predictions[epoch])
+        np.testing.assert_array_equal(loaded.predict_on_batch(data()[0]), keeper.predictions[epoch])
 
 
 def test_weights_alone_are_saved_when_asked_for(
@@ -101,10 +103,35 @@ def test_weights_alone_are_saved_when_asked_for(
     (version,) = stored(run).artifacts
     assert version.name == f"model-{run.id}"
     assert list(version.files) == ["model-best.weights.h5"]
-    assert version.metadata["format"] == "weights.h5"
+    assert (version.metadata["format"], version.metadata["what"]) == ("weights.h5", "weights")
     fresh = model()
     fresh.load_weights(_model_file(stored(run), 0, tmp_path))
     np.testing.assert_array_equal(fresh.get_weights()[0], made.get_weights()[0])
+
+
+@pytest.mark.parametrize("weights_only", [False, True])
+def test_the_optimizer_is_left_out_when_asked_for(
+    start: Start, stored: Stored, tmp_path: Path, weights_only: bool
+) -> None:
+    """The file is smaller, says so, and loads; the model trains on with the optimizer it had."""
+    sizes = {}
+    for wanted in (True, False):
+        run = start()
+        made = model(optimizer="adam")
+        options = {"save_optimizer": wanted, "save_weights_only": weights_only}
+        fit(made, WandbCallback(monitor="loss", **options), epochs=2)
+        run.finish()
+        version = stored(run).artifacts[-1]
+        ((_, file),) = version.files.items()
+        sizes[wanted] = file.size
+        assert version.metadata["optimizer"] is wanted
+        assert int(made.optimizer.iterations) == 2
+        loaded = wandbkeras.load_model(run.dir or "", model=model() if weights_only else None)
+        np.testing.assert_array_equal(loaded.get_weights()[0], made.get_weights()[0])
+        if not weights_only:
+            assert int(loaded.optimizer.iterations) == (2 if wanted else 0)
+            fit(loaded, epochs=1)
+    assert sizes[False] < sizes[True]
 
 
 def test_saving_leaves_nothing_else_in_the_run(start: Start, stored: Stored) -> None:
@@ -268,6 +295,15 @@ def test_a_model_is_written_once(start: Start, monkeypatch: pytest.MonkeyPatch) 
     blobs = (Path(run.dir or "") / "blobs").rglob("*")
     assert saved
     assert {path.stat().st_ino for path in blobs if path.is_file()} == set(saved)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("save_model", "yes"), ("save_model", None), ("save_optimizer", 2)]
+)
+def test_a_wrong_way_to_save_is_named(name: str, value: Any) -> None:
+    """With what was received and what is expected."""
+    with pytest.raises(UsageError, match=rf"{name}: received {value!r}; expected True"):
+        WandbCallback(**{name: value})
 
 
 @pytest.mark.parametrize("keep", ["last", 0, -1, True, 1.5, None])

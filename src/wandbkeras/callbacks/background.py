@@ -32,13 +32,14 @@ class Clone:
         # What `from_config` of a user's class may raise.
         errors = (TypeError, ValueError, AttributeError, LookupError, NotImplementedError)
         try:
-            with keras.device("cpu:0"):
+            with keras.device("cpu"):
                 self._model = keras.models.clone_model(model)
                 if optimizer and getattr(model, "optimizer", None) is not None:
                     self._model.compile_from_config(model.get_compile_config())
                     self._model.optimizer.build(self._model.trainable_variables)
         except errors as error:
-            raise NotClonedError(f"{type(error).__name__}: {error}".splitlines()[0]) from error
+            reason = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(": ")
+            raise NotClonedError(reason) from error
         if self._shapes(self._model) != self._shapes(model):
             raise NotClonedError("a model of its config has other variables")
 
@@ -49,7 +50,7 @@ class Clone:
     def write(self, snapshot: Snapshot, path: Path, *, weights_only: bool) -> None:
         """Write the model as it was at the snapshot."""
         variables = state_of(self._model, optimizer=self._optimizer)
-        with keras.device("cpu:0"):
+        with keras.device("cpu"):
             for variable, value in zip(variables, snapshot, strict=True):
                 variable.assign(value)
             write_model(self._model, path, weights_only=weights_only, optimizer=self._optimizer)
@@ -69,10 +70,11 @@ class NewestWins:
 
     def submit(self, job: Callable[[], None]) -> None:
         """Do ``job`` as soon as the thread is free; raise what an earlier one has raised."""
+        while self._turns and self._turns[0].done():
+            self._turns.pop(0).result()
         with self._lock:
             self._job = job
         self._turns.append(self._executor.submit(self._do_newest))
-        self._forget_done()
 
     def wait(self) -> None:
         """Return when all is done; raise what a job has raised."""
@@ -84,7 +86,3 @@ class NewestWins:
             job, self._job = self._job, None
         if job is not None:
             job()
-
-    def _forget_done(self) -> None:
-        while self._turns and self._turns[0].done():
-            self._turns.pop(0).result()
