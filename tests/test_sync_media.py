@@ -33,11 +33,12 @@ def test_a_graph_is_a_file_and_a_reference_to_it(start: Callable[..., Run]) -> N
     content = Content(StoredRun(run.dir or ""))
     reference = content.summary["graph"]
     ((path, file),) = content.files.items()
-    digest = hashlib.sha256(json.dumps(GRAPH).encode()).hexdigest()
+    data = json.dumps(GRAPH, ensure_ascii=False, separators=(",", ":")).encode()
+    digest = hashlib.sha256(data).hexdigest()
     assert reference == {
         "_type": "graph-file",
         "sha256": digest,
-        "size": len(json.dumps(GRAPH)),
+        "size": len(data),
         "path": f"media/graph/graph_summary_{digest[:20]}.graph.json",
     }
     assert (path, file.sha256, file.size) == (reference["path"], digest, reference["size"])

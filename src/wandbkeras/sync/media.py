@@ -39,14 +39,16 @@ def rendered(value: Any, key: str, step: int | str) -> Rendered:
 
     >>> graph = {"_type": "graph", "format": "keras", "nodes": [], "edges": []}
     >>> rendered(graph, "graph", "summary").value["path"]
-    'media/graph/graph_summary_8486397bd5e33b2701a5.graph.json'
+    'media/graph/graph_summary_5b324a51209c50688eaf.graph.json'
     """
     kind = value.get("_type") if isinstance(value, dict) else None
     if kind == HISTOGRAM:
         return Rendered({name: value[name] for name in ("_type", "values", "bins")})
     if kind == GRAPH:
         content = {name: item for name, item in value.items() if name != "_type"}
-        file = made_file(json.dumps(content).encode())
+        # As wandb's client writes it: not escaped, without spaces.
+        text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+        file = made_file(text.encode())
         return _one_file("graph-file", media_path("graph", key, step, file, ".graph.json"), file)
     return Rendered(value)
 
