@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
 from wandbkeras import Histogram
 from wandbkeras.errors import UsageError
@@ -29,6 +30,27 @@ def test_every_finite_value_is_in_one_bin(values: list[float], bins: int) -> Non
     assert stats["zero"] == values.count(0.0)
     if finite:
         assert (stats["min"], stats["max"]) == (min(finite), max(finite))
+
+
+@given(
+    arrays.arrays(
+        st.sampled_from([np.int8, np.uint8, np.int32, np.uint16, np.int64, bool, np.float16]),
+        st.integers(1, 60),
+    ),
+    st.integers(1, 512),
+)
+def test_other_kinds_of_numbers_are_counted_as_numpy_does(values: Any, bins: int) -> None:
+    """Integers and bools as doubles; half precision as single, in which each half is exact."""
+    kind = np.float32 if values.dtype == np.float16 else np.float64
+    plain = values.astype(kind)
+    plain = plain[np.isfinite(plain)]
+    try:
+        counts, edges = np.histogram(plain, bins=bins)
+    except ValueError:  # too many bins for so narrow a range
+        counts, edges = np.histogram(plain.astype(np.float64), bins=bins)
+    found = Histogram(values, num_bins=bins)
+    assert found.histogram == counts.tolist()
+    assert found.bins == edges.tolist()
 
 
 def test_a_ready_made_histogram_is_kept_as_given() -> None:

@@ -7,19 +7,19 @@ from typing import Any
 
 import numpy as np
 
+from wandbkeras.binning import Numbers, binned
 from wandbkeras.errors import UsageError
 
 MAX_BINS = 512  # W&B refuses histograms of more
-
-Doubles = np.ndarray[Any, np.dtype[np.float64]]
-_HALF_RANGE = (np.finfo(np.float64).min / 2, np.finfo(np.float64).max / 2)
 
 
 class Histogram:
     """The distribution of some numbers, as ``wandb.Histogram``: counts and bin edges.
 
-    Non-finite values don't fail: they are counted in ``stats`` beside the count of all values, and
-    the minimum, maximum, mean and standard deviation of the finite ones.
+    Counts and edges are those of ``numpy.histogram``, also of its single-precision edges for
+    single-precision values. Non-finite values don't fail: they are counted in ``stats`` beside the
+    count of all values and of zeros, and the minimum, maximum, mean and standard deviation of the
+    finite ones.
 
     Args:
         sequence: the numbers, of any shape.
@@ -34,7 +34,7 @@ class Histogram:
     def __init__(
         self,
         sequence: Any | None = None,
-        np_histogram: tuple[Sequence[float], Sequence[float]] | None = None,
+        np_histogram: tuple[Sequence[float] | Numbers, Sequence[float] | Numbers] | None = None,
         num_bins: int = 64,
     ) -> None:
         if (sequence is None) == (np_histogram is None):
@@ -45,10 +45,8 @@ class Histogram:
         else:
             if not 1 <= num_bins <= MAX_BINS:
                 raise UsageError(f"Histogram: received num_bins {num_bins}; expected 1 to 512")
-            values = _numbers(sequence)
-            finite = values[np.isfinite(values)]
-            self.stats = _statistics(values, finite)
-            counts, edges = _binned(finite, num_bins)
+            found = binned(_numbers(sequence), num_bins)
+            counts, edges, self.stats = found.counts, found.edges, found.stats
         self.histogram: list[float] = counts.tolist()
         self.bins: list[float] = edges.astype(np.float64).tolist()
         _check(self.histogram, self.bins)
@@ -63,43 +61,14 @@ class Histogram:
         return {**value, "stats": self.stats} if self.stats else value
 
 
-def _numbers(sequence: Any) -> Doubles:
+def _numbers(sequence: Any) -> Numbers:
+    """Return the elements in one row, as float32 where that holds each exactly, else as float64."""
     values = np.asarray(sequence).reshape(-1)
     # Kind V holds the small floats that NumPy itself lacks, as bfloat16.
     if values.dtype.kind not in "biufV" or values.dtype.names:
         raise UsageError(f"Histogram: received an array of {values.dtype}; expected numbers")
-    return values.astype(np.float64)
-
-
-def _statistics(values: Doubles, finite: Doubles) -> dict[str, float]:
-    stats: dict[str, float] = {
-        "count": values.size,
-        "nan": int(np.isnan(values).sum()),
-        "posinf": int(np.isposinf(values).sum()),
-        "neginf": int(np.isneginf(values).sum()),
-        "zero": int(values.size - np.count_nonzero(values)),
-    }
-    if finite.size:
-        with np.errstate(over="ignore", invalid="ignore"):
-            stats |= {
-                "min": float(finite.min()),
-                "max": float(finite.max()),
-                "mean": float(finite.mean()),
-                "std": float(finite.std()),
-            }
-    return stats
-
-
-def _binned(finite: Doubles, bins: int) -> tuple[np.ndarray[Any, Any], Doubles]:
-    """Count as ``numpy.histogram``, which fails at a very wide or very narrow range."""
-    halves = finite / 2  # so that no difference overflows
-    low, high = (halves.min(), halves.max()) if finite.size else (0.0, 0.5)
-    narrowest = bins * np.spacing(max(abs(low), abs(high)))
-    if high - low < narrowest:
-        margin = max(narrowest, 0.25)
-        low, high = low - margin, high + margin
-    counts, edges = np.histogram(halves, bins=bins, range=(low, high))
-    return counts, np.clip(edges, *_HALF_RANGE) * 2
+    is_single = values.dtype.kind in "fV" and values.dtype.itemsize <= 4
+    return values.astype(np.float32 if is_single else np.float64, copy=False)
 
 
 def _check(counts: Sequence[float], edges: Sequence[float]) -> None:
