@@ -26,6 +26,11 @@ _COMMON = {
 settings.register_profile("steady", derandomize=True, **_COMMON)
 settings.register_profile("thorough", derandomize=False, max_examples=2_000, **_COMMON)
 settings.load_profile("steady")
+# Tests of one backend are collected where Keras runs on it.
+_BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
+collect_ignore = [
+    f"test_callbacks_backends_{name}.py" for name in ("tensorflow", "torch") if name != _BACKEND
+]
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 

@@ -53,10 +53,10 @@ def binned(values: Numbers, bins: int) -> Binned:
         edges = np.linspace(0.0, 1.0, bins + 1, dtype=values.dtype)
         return Binned(np.zeros(bins, np.intp), edges.astype(np.float64), stats)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        edges = equal_edges(low, high, bins)
+        edges = _edges(low, high, bins)
         if edges is None and finite.dtype != np.float64:
             finite = finite.astype(np.float64)
-            edges = equal_edges(np.float64(low), np.float64(high), bins)
+            edges = _edges(np.float64(low), np.float64(high), bins)
         grid = None if edges is None or low == high else _Grid.of(edges)
         if edges is not None and grid is not None:
             counts, moments = _counted(finite, grid)
@@ -94,7 +94,7 @@ def _extremes(values: Numbers) -> tuple[Number, Number]:
         return values.min(), values.max()
 
 
-def equal_edges(low: Number, high: Number, bins: int) -> Numbers | None:
+def _edges(low: Number, high: Number, bins: int) -> Numbers | None:
     """Return the edges that ``numpy.histogram`` makes, None where it fails."""
     if low == high:
         low, high = low - low.dtype.type(0.5), high + high.dtype.type(0.5)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import keras
@@ -24,7 +24,12 @@ class Part(keras.callbacks.Callback):  # type: ignore[misc]
 
     ``failures`` counts the hooks that failed; the first is said on standard error, all are counted
     in the run.
+
+    ``commits`` says whether what a part logs of an epoch is a row of its own. A callback that
+    composes parts sets it to False where another part completes the row.
     """
+
+    commits = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,6 +57,20 @@ class Part(keras.callbacks.Callback):  # type: ignore[misc]
             )
         if run is not None and not run.is_finished:
             run.record_failure(f"{name}.{hook}", f"{type(error).__name__}: {error}")
+
+    def notice(self, text: str) -> None:
+        """Say, once, what this part does not record and why, and count it in the run."""
+        if text not in self.said:
+            self.said.add(text)
+            print(f"wandbkeras: {text}", file=sys.stderr)  # noqa: T201
+            self.run.record_failure(type(self).__name__, text)
+
+    def log_epoch(self, epoch: int, values: Mapping[str, Any]) -> None:
+        """Log values of an epoch as a row, or as a piece of the row that another part completes."""
+        if self.commits:
+            self.run.log({**values, "epoch": epoch})
+        else:
+            self.run.log(values, commit=False)
 
 
 def never_raises(hook: Hook) -> Hook:

@@ -1,0 +1,169 @@
+"""Gradients on TensorFlow."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from wandbkeras.callbacks import bit_counts
+from wandbkeras.callbacks.bit_counts import BitCounts
+from wandbkeras.callbacks.training_loss import scaled_loss
+
+
+def gradient_step(model: keras.Model, variables: Sequence[Any]) -> Callable[..., list[Any]]:
+    """Return ``step(sums, x, y, sample_weight)``: the sums with the gradients of a batch added.
+
+    There is a sum for each variable, in float32. The gradients are those of the loss that ``fit``
+    minimises; nothing of the model changes.
+    """
+
+    def step(sums: Sequence[Any], x: Any, y: Any, sample_weight: Any) -> list[Any]:
+        values = [tf.identity(variable.value) for variable in variables]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(values)
+            state = list(zip(variables, values, strict=True))
+            loss, scale = scaled_loss(model, state, x, y, sample_weight)
+        gradients = tape.gradient(loss, values)
+        # In the scope of a strategy each loss is divided by the replicas; this is no replica's.
+        factor = tf.distribute.get_strategy().num_replicas_in_sync / scale
+        return [
+            total if gradient is None else total + factor * _dense(gradient)
+            for total, gradient in zip(sums, gradients, strict=True)
+        ]
+
+    if model.run_eagerly:
+        return step
+    plain = tf.autograph.experimental.do_not_convert(step)
+    compiled: Callable[..., list[Any]] = tf.function(
+        plain, reduce_retracing=True, jit_compile=model.jit_compile
+    )
+    return compiled
+
+
+def _dense(gradient: Any) -> Any:
+    """Return a gradient in float32; of an embedding's slices, those of the same row add up."""
+    return tf.cast(tf.convert_to_tensor(gradient), tf.float32)
+
+
+def _count_bits(values: Any) -> Any:
+    # Of integers: denormal numbers are zeros to some kernels, and fast math takes no NaN for one.
+    bits = tf.bitcast(values, tf.int32)
+    magnitude = tf.bitwise.bitwise_and(bits, bit_counts.MAGNITUDE)
+    leading = tf.bitwise.right_shift(tf.bitcast(bits, tf.uint32), bit_counts.LOWER_BITS)
+    bucket = tf.cast(leading, tf.int32)
+    bucket = tf.where(magnitude > bit_counts.INFINITY, bit_counts.NAN, bucket)
+    bucket = tf.where(magnitude == 0, bit_counts.ZERO, bucket)
+    # Not tf.math.bincount: XLA doesn't compile that.
+    counts = tf.raw_ops.DenseBincount(
+        input=bucket,
+        size=tf.constant(bit_counts.BUCKETS),
+        weights=tf.constant([], tf.int32),
+        binary_output=False,
+    )
+    return tf.cast(counts, tf.int64)
+
+
+@functools.cache
+def _feature_test(jit_compile: bool) -> Callable[..., Any]:
+    def count(values: Any) -> Any:
+        return _count_bits(values), bit_counts.moments(values)
+
+    compiled: Callable[..., Any] = tf.function(count, jit_compile=jit_compile)
+    return compiled
+
+
+class UpdateCounter:
+    """Counts the gradients of updates inside of the training step, on the device.
+
+    Raises an error of TensorFlow if the device can't.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self.model = model
+        self._tallies: dict[int, _Tally] = {}
+        strategy = model.distribute_strategy
+        self._strategy = strategy if strategy.num_replicas_in_sync > 1 else None
+        with strategy.scope():
+            self._updates = _on_each_replica(tf.zeros((), tf.int64))
+            if self._strategy is not None:
+                # In a replica's own step it is too late.
+                for variable in model.trainable_variables:
+                    self._tallies[id(variable)] = _Tally(variable)
+        _feature_test(bool(model.jit_compile))(tf.zeros(1))
+
+    def train_function(self) -> Callable[..., Any]:
+        """Return a train function of the model that has not been traced yet."""
+        untapped = self.model.train_function
+        self.model.make_train_function(force=True)
+        made: Callable[..., Any] = self.model.train_function
+        self.model.train_function = untapped
+        return made
+
+    def record(self, optimizer: Any, variables: Sequence[Any], gradients: Sequence[Any]) -> None:
+        """Add an update's gradients, called inside of the step."""
+        if self._strategy is not None:
+            replica = tf.distribute.get_replica_context()
+            gradients = replica.all_reduce(tf.distribute.ReduceOp.SUM, list(gradients))
+        for variable, gradient in zip(variables, gradients, strict=True):
+            self._tally(variable).add(tf.reshape(_dense(gradient), [-1]))
+        self._updates.assign_add(1)
+
+    def _tally(self, variable: Any) -> _Tally:
+        if id(variable) not in self._tallies:
+            with tf.init_scope():
+                self._tallies[id(variable)] = _Tally(variable)
+        return self._tallies[id(variable)]
+
+    def updates(self) -> int:
+        """Return the number of updates since the last :meth:`take`."""
+        return int(self._updates.numpy())
+
+    def take(self) -> Iterable[tuple[Any, BitCounts]]:
+        """Return what was counted of each variable, and begin anew."""
+        self._updates.assign(0)
+        return [(tally.variable, tally.take()) for tally in self._tallies.values()]
+
+
+class _Tally:
+    """The counts of a variable's gradients, and their extremes and sums, on the device."""
+
+    def __init__(self, variable: Any) -> None:
+        self.variable = variable
+        self._counts = _on_each_replica(tf.zeros(bit_counts.BUCKETS, tf.int64))
+        self._extremes = _on_each_replica(_NO_EXTREMES)
+        self._sums = _on_each_replica(tf.zeros(2, tf.float64))
+
+    def add(self, values: Any) -> None:
+        moments = tf.cast(bit_counts.moments(values), tf.float64)
+        low, high, scale, ratios, squares = tf.unstack(moments)
+        self._counts.assign_add(_count_bits(values))
+        self._extremes.assign(tf.maximum(self._extremes, tf.stack([-low, high])))
+        self._sums.assign_add(tf.stack([scale * ratios, scale * scale * squares]))
+
+    def take(self) -> BitCounts:
+        below, high = self._extremes.numpy().tolist()
+        total, squares = self._sums.numpy().tolist()
+        taken = BitCounts(self._counts.numpy(), -below, high, total, squares)
+        self._counts.assign(tf.zeros_like(self._counts))
+        self._extremes.assign(_NO_EXTREMES)
+        self._sums.assign(tf.zeros(2, tf.float64))
+        return taken
+
+
+# The smallest is kept negated: of both, the larger counts.
+_NO_EXTREMES = tf.constant([-np.inf, -np.inf], tf.float64)
+
+
+def _on_each_replica(initial: Any) -> Any:
+    """Return a variable of which each replica has its own and the first one's is read."""
+    return tf.Variable(
+        initial,
+        trainable=False,
+        synchronization=tf.VariableSynchronization.ON_READ,
+        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+    )

@@ -1,0 +1,104 @@
+"""The gradients of chosen training steps, counted where the optimizer has them in its hands.
+
+For one call, a second train function takes the place of the model's own, and while that call runs
+the optimizers say what they update with. All other steps run untouched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import keras
+
+# Where gradients are unscaled, accumulated and clipped; private to Keras.
+EXACT = "_backend_update_step"
+# Public, and called with the gradients as they were computed.
+RAW = "apply"
+
+
+class GradientTap:
+    """Lets a ``counter`` see the updates of the steps for which it is armed.
+
+    ``counter`` is the backend's ``UpdateCounter``. ``error`` is what kept it from counting, None if
+    nothing did: the step itself goes on.
+    """
+
+    def __init__(self, model: keras.Model, counter: Any) -> None:
+        self.model = model
+        self.counter = counter
+        self.error: Exception | None = None
+        self._untapped: Callable[..., Any] | None = None
+        self._tapped: Callable[..., Any] | None = None
+
+    @property
+    def may_skip(self) -> bool:
+        """Whether there are steps without an update."""
+        scales = hasattr(self.model.optimizer, "inner_optimizer")
+        leaves = leaf_optimizers(self.model)
+        return scales or any(leaf.gradient_accumulation_steps for leaf in leaves)
+
+    def arm(self) -> None:
+        """Count the updates of the next call of the model's train function."""
+        untapped = self.model.train_function
+        if self._tapped is None or self._untapped is not untapped:
+            # The model's own has been made anew since: what it trains may be something else.
+            self._untapped, self._tapped = untapped, self.counter.train_function()
+        self.model.train_function = self._run_once
+
+    def _run_once(self, *arguments: Any) -> Any:
+        self.model.train_function = self._untapped
+        assert self._tapped is not None
+        with ExitStack() as taps:
+            for optimizer in leaf_optimizers(self.model):
+                taps.enter_context(self._tap(optimizer))
+            return self._tapped(*arguments)
+
+    @contextmanager
+    def _tap(self, optimizer: Any) -> Iterator[None]:
+        """Have the optimizer call the counter before it updates, and leave nothing on it."""
+        name = tap_point(optimizer)
+        update = getattr(optimizer, name)
+
+        def counted(gradients: Any, variables: Any = None, *others: Any) -> Any:
+            self._count(optimizer, gradients, variables)
+            return update(gradients, variables, *others)
+
+        # Not setattr: TensorFlow's optimizers track what is set on them.
+        vars(optimizer)[name] = counted
+        try:
+            yield
+        finally:
+            del vars(optimizer)[name]
+
+    def _count(self, optimizer: Any, gradients: Any, variables: Any) -> None:
+        """Hand on what is there; what fails here must not fail the step."""
+        known = optimizer._trainable_variables if variables is None else variables
+        pairs = [(v, g) for v, g in zip(known, gradients, strict=True) if g is not None]
+        try:
+            self.counter.record(optimizer, *zip(*pairs, strict=True))
+        except Exception as error:  # noqa: BLE001 - inside of the training step
+            self.error = error
+
+
+def tap_point(optimizer: Any) -> str:
+    """Return the method that is called with the gradients, the exact ones if Keras has it."""
+    return EXACT if callable(getattr(optimizer, EXACT, None)) else RAW
+
+
+def leaf_optimizers(model: keras.Model) -> list[Any]:
+    """Return the optimizers that update: the model's, its other ones, without their wrappers."""
+    found = [model.optimizer]
+    found += [v for v in vars(model).values() if isinstance(v, keras.optimizers.Optimizer)]
+    leaves: dict[int, Any] = {}
+    while found:
+        optimizer = found.pop(0)
+        inner = getattr(optimizer, "inner_optimizer", None)
+        if inner is not None:  # LossScaleOptimizer
+            found.append(inner)
+        elif inner_ones := getattr(optimizer, "optimizers", None):  # MultiOptimizer
+            found += inner_ones
+        elif optimizer is not None:
+            leaves[id(optimizer)] = optimizer
+    return list(leaves.values())
