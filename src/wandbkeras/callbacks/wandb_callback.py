@@ -12,8 +12,8 @@ from wandbkeras.callbacks.arguments import checked_flag
 from wandbkeras.callbacks.best import BestMetric
 from wandbkeras.callbacks.checkpoint import BestCheckpoint
 from wandbkeras.callbacks.flops import FlopsLogger, model_flops
-from wandbkeras.callbacks.graph import GraphLogger
 from wandbkeras.callbacks.gradients import GradientHistograms
+from wandbkeras.callbacks.graph import GraphLogger
 from wandbkeras.callbacks.histograms import WeightHistograms
 from wandbkeras.callbacks.metrics import MetricsLogger
 from wandbkeras.callbacks.part import Part
