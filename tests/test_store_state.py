@@ -16,6 +16,7 @@ from wandbkeras.errors import DamagedError
 from wandbkeras.store.disk import Disk
 from wandbkeras.store.layout import Layout
 from wandbkeras.store.reader import StoredRun
+from wandbkeras.store.schema import Row
 from wandbkeras.store.seal import seal
 from wandbkeras.store.state import Event, RunState, read_records
 
@@ -123,7 +124,7 @@ def test_the_time_of_a_row_is_no_sign_of_life() -> None:
     """A user's own ``_timestamp`` makes a run neither dead nor immortal."""
     state = RunState()
     state.apply_event(Event("heartbeat", 100.0, {}))
-    state.apply_row(0, 1e12, 0.0, {"loss": 1})
+    state.apply(Row(0, 1e12, 0.0, {"loss": 1}))
     assert (state.last_seen, state.last_row_timestamp) == (100.0, 1e12)
 
 

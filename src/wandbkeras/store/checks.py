@@ -7,7 +7,7 @@ ranges and depth are checked once, where bytes become values, and nothing behind
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Annotated, Any, TypedDict, TypeVar
 
 import msgspec
@@ -46,16 +46,6 @@ def convert(value: Any, kind: type[_T], **options: Any) -> _T:
         raise ValueError(str(error)) from error
 
 
-def is_instant(value: Any) -> bool:
-    """Whether ``value`` is an :data:`Instant`; an integer is the equal number."""
-    return type(value) in (float, int) and -1e15 < value < 1e15
-
-
-def is_seconds(value: Any) -> bool:
-    """Whether ``value`` is :data:`Seconds`."""
-    return type(value) in (float, int) and 0 <= value < 2**31
-
-
 def check_value(value: Any, depth: int = MAX_DEPTH) -> None:
     """Raise ValueError unless ``value`` is one that the format knows, not nested too deeply."""
     kind = type(value)
@@ -65,7 +55,7 @@ def check_value(value: Any, depth: int = MAX_DEPTH) -> None:
     elif kind is str:
         _check_text(value)
     elif kind is dict:
-        _check_text(_joined(value))
+        _check_names(value)
         _check_items(value.values(), depth)
     elif kind is list:
         _check_items(value, depth)
@@ -79,13 +69,17 @@ def _check_items(items: Collection[Any], depth: int) -> None:
     if not depth:
         raise ValueError(f"nested more than {MAX_DEPTH} levels deep")
     for item in items:
-        if type(item) not in _HARMLESS:
+        kind = type(item)
+        if kind is str:  # as most are
+            _check_text(item)
+        elif kind not in _HARMLESS:
             check_value(item, depth - 1)
 
 
-def _joined(keys: Iterable[Any]) -> str:
+def _check_names(names: Iterable[Any]) -> None:
+    """Check the keys of a mapping."""
     try:
-        return "".join(keys)
+        _check_text("".join(names))
     except TypeError as error:
         raise ValueError("a mapping whose keys aren't strings") from error
 
@@ -95,15 +89,22 @@ def _check_text(text: str) -> None:
         text.encode()  # a lone surrogate is a UnicodeEncodeError, which is a ValueError
 
 
-def check_row(values: Mapping[str, Any]) -> None:
-    """Raise ValueError unless ``values`` is what was logged at a step."""
-    check_value(values)
-    if not RESERVED.isdisjoint(values):
-        raise ValueError("a metric with the name of an index column")
-    if dict in map(type, values.values()):
+def check_row(values: Mapping[str, Any], known: Sequence[str] = ()) -> Sequence[str]:
+    """Raise ValueError unless ``values`` is what was logged at a step; return its names.
+
+    Names that are ``known`` to be right, mostly those of the row before, are not checked again.
+    """
+    names = list(values)
+    if names != known:
+        _check_names(names)
+        if not RESERVED.isdisjoint(names):
+            raise ValueError("a metric with the name of an index column")
+    if not _HARMLESS.issuperset(map(type, values.values())):
+        _check_items(values.values(), MAX_DEPTH)
         for value in values.values():
             if type(value) is dict:
                 check_typed(value)
+    return names
 
 
 def check_typed(value: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import itertools
 import json
+import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as member
@@ -54,43 +55,75 @@ def is_histogram(value: Any) -> bool:
 
 @dataclass
 class _Metric:
-    """What was logged under one name, and in which rows."""
+    """What was logged under one name, and in which rows; ``kinds`` are the types of the values."""
 
     ranges: list[range] = member(default_factory=list)
     values: list[Any] = member(default_factory=list)
+    kinds: set[type] = member(default_factory=set)
 
-    def extend(self, start: int, values: Sequence[Any]) -> None:
+    def extend(self, start: int, values: Sequence[Any], kinds: set[type]) -> None:
         self.ranges.append(range(start, start + len(values)))
         self.values.extend(values)
+        self.kinds |= kinds
 
 
-def _logged(rows: Sequence[Row]) -> tuple[dict[str, _Metric], dict[int, list[str]]]:
-    """Return the values by metric, and by row the metrics that were logged as None.
+@dataclass
+class _Logged:
+    """What rows hold, by metric; by row the metrics logged as None, and where histograms are."""
+
+    metrics: dict[str, _Metric] = member(default_factory=dict)
+    nulls: dict[int, list[str]] = member(default_factory=dict)
+    histograms: list[tuple[int, str]] = member(default_factory=list)
+
+    def add(self, start: int, name: str, values: Sequence[Any]) -> None:
+        """Add the values of a metric in the rows from ``start`` on."""
+        kinds = set(map(type, values))
+        if kinds.isdisjoint(_SPECIAL):
+            self.metrics.setdefault(name, _Metric()).extend(start, values, kinds)
+            return
+        for index, value in enumerate(values, start):
+            if is_histogram(value):
+                self.histograms.append((index, name))
+                continue
+            metric = self.metrics.setdefault(name, _Metric())
+            if value is None:
+                self.nulls.setdefault(index, []).append(name)
+            else:
+                metric.extend(index, [value], {type(value)})
+
+
+def _logged(rows: Sequence[Row]) -> _Logged:
+    """Sort what rows hold by metric.
 
     Rows in sequence that have the same metrics, as most have, are taken column by column.
     """
-    logged: dict[str, _Metric] = {}
-    nulls: dict[int, list[str]] = {}
-    start = 0
-    for keys, group in itertools.groupby(rows, key=lambda row: tuple(row.values)):
-        alike = [row.values.values() for row in group]
-        for key, values in zip(keys, zip(*alike, strict=True), strict=True):
-            if _SPECIAL.isdisjoint(map(type, values)):
-                logged.setdefault(key, _Metric()).extend(start, values)
-                continue
-            for index, value in enumerate(values, start):
-                if value is None:
-                    nulls.setdefault(index, []).append(key)
-                    logged.setdefault(key, _Metric())
-                elif not is_histogram(value):
-                    logged.setdefault(key, _Metric()).extend(index, [value])
+    logged, start = _Logged(), 0
+    for names, group in itertools.groupby(rows, key=lambda row: tuple(row.values)):
+        alike = [row.values for row in group]
+        for name in names:
+            logged.add(start, name, [row[name] for row in alike])
         start += len(alike)
-    return logged, nulls
+    logged.histograms.sort(key=operator.itemgetter(0))
+    return logged
+
+
+def row_tables(rows: Sequence[Row]) -> tuple[pa.Table, pa.Table]:
+    """Return the history and the histograms of rows."""
+    logged = _logged(rows)
+    return _history(rows, logged), _histograms(rows, logged)
 
 
 def history_table(rows: Sequence[Row]) -> pa.Table:
     """Return one row a step: the index columns, then a column a metric in order of appearance."""
-    logged, nulls = _logged(rows)
+    return _history(rows, _logged(rows))
+
+
+def histogram_table(rows: Sequence[Row]) -> pa.Table:
+    """Return one row a histogram: counts in ``values``, edges in ``bins``."""
+    return _histograms(rows, _logged(rows))
+
+
+def _history(rows: Sequence[Row], logged: _Logged) -> pa.Table:
     columns: dict[str, pa.Array] = {
         "_step": pa.array([row.step for row in rows], pa.int64()),
         "_timestamp": pa.array([row.timestamp for row in rows], pa.float64()),
@@ -98,13 +131,14 @@ def history_table(rows: Sequence[Row]) -> pa.Table:
         "_attempt": pa.array([row.attempt for row in rows], pa.int32()),
     }
     fields = [pa.field(name, kind, nullable=False) for name, kind in INDEX.items()]
-    if nulls:
+    if logged.nulls:
         fields.append(pa.field(NULLS, pa.list_(pa.string())))
-        columns[NULLS] = pa.array([nulls.get(i) for i in range(len(rows))], fields[-1].type)
-    for key, metric in logged.items():
-        kind = _span_of_values(metric.values).kind
-        fields.append(_field(key, kind))
-        columns[key] = _spread(_array(metric.values, kind), metric.ranges, len(rows))
+        nulls = map(logged.nulls.get, range(len(rows)))
+        columns[NULLS] = pa.array(nulls, fields[-1].type, size=len(rows))
+    for name, metric in logged.metrics.items():
+        kind = _span_of_values(metric).kind
+        fields.append(_field(name, kind))
+        columns[name] = _spread(_array(metric.values, kind), metric.ranges, len(rows))
     return pa.Table.from_arrays(list(columns.values()), schema=pa.schema(fields))
 
 
@@ -123,23 +157,22 @@ HISTOGRAM_SCHEMA = pa.schema(
 )
 
 
-def histogram_table(rows: Iterable[Row]) -> pa.Table:
-    """Return one row a histogram: counts in ``values``, edges in ``bins``."""
+def _histograms(rows: Sequence[Row], logged: _Logged) -> pa.Table:
+    if not logged.histograms:
+        return HISTOGRAM_SCHEMA.empty_table()
     records = [
         {
             "_step": row.step,
             "_timestamp": row.timestamp,
             "_runtime": row.runtime,
             "_attempt": row.attempt,
-            "key": key,
+            "key": name,
             "values": value["values"],
             "bins": value["bins"],
             **value.get("stats", {}),
         }
-        for row in rows
-        if dict in map(type, row.values.values())
-        for key, value in row.values.items()
-        if is_histogram(value)
+        for row, name in ((rows[index], name) for index, name in logged.histograms)
+        for value in (row.values[name],)
     ]
     return pa.Table.from_pylist(records, schema=HISTOGRAM_SCHEMA)
 
@@ -323,15 +356,14 @@ class _Span:
         return _Span("json")
 
 
-def _span_of_values(values: Sequence[Any]) -> _Span:
-    types = set(map(type, values))
-    kinds = [_span_of_type(kind, values) for kind in types]
+def _span_of_values(metric: _Metric) -> _Span:
+    kinds = (_span_of_type(kind, metric) for kind in metric.kinds)
     return functools.reduce(_Span.joined, kinds, _Span("null"))
 
 
-def _span_of_type(kind: type, values: Sequence[Any]) -> _Span:
+def _span_of_type(kind: type, metric: _Metric) -> _Span:
     if kind is int:
-        integers = [value for value in values if type(value) is int]
+        integers = [value for value in metric.values if type(value) is int]
         return _Span("int", min(integers), max(integers))
     return _Span({float: "float", bool: "bool", str: "string"}.get(kind, "json"))
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import struct
 import threading
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,9 @@ _STEP_BYTES = 64
 # No file system leaves holes of other sizes after a power cut; most have larger blocks.
 _BLOCK = 4096
 _HEAD = struct.Struct("<II")
+_HEAD_BYTES = 8
 _LENGTH = struct.Struct("<I")
+_LENGTH_BYTES = 4
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
 
@@ -92,7 +94,7 @@ class Journal:
 
     path: Path
     header: dict[str, Any]
-    records: list[list[Any]] = field(default_factory=list)
+    records: list[Any] = field(default_factory=list)
     damage: list[Damage] = field(default_factory=list)
     torn: int = 0
 
@@ -152,9 +154,11 @@ class JournalWriter:
         self._overhang = False
 
 
-def read_journal(path: Path, root: Path | None = None) -> Journal:
+def read_journal(
+    path: Path, root: Path | None = None, decode: Callable[[bytes], Any] = _decode
+) -> Journal:
     """Read a segment of the run at ``root``, damage and all; NewerFormatError if it is of a later
-    version, DamagedError if it is none at all."""
+    version, DamagedError if it is none at all. ``decode`` may make structs of records."""
     data = read_file(path, MAX_SEGMENT_BYTES, root)
     if MAGIC.startswith(data):  # killed while the file was being made
         return Journal(path, header={}, torn=len(data))
@@ -162,17 +166,17 @@ def read_journal(path: Path, root: Path | None = None) -> Journal:
     if not data.startswith(MAGIC):
         reason = f"a journal begins with {MAGIC!r}, this begins with {data[: len(MAGIC)]!r}"
         journal.damage.append(Damage(path, 0, len(MAGIC), reason))
-    frames = _Frames(path, data)
+    frames = _Frames(path, data, decode)
     for payload in frames:
-        if len(journal.damage) + len(frames.damage) > MAX_DAMAGE:
-            raise DamagedError(f"{path}: more than {MAX_DAMAGE} damaged places: not a journal")
-        if isinstance(payload, dict) and not journal.header:
+        if isinstance(payload, (msgspec.Struct, list)) and payload:
+            journal.records.append(payload)
+        elif isinstance(payload, dict) and not journal.header:
             journal.header = payload
             _check_header(path, payload)
-        elif isinstance(payload, list) and payload:
-            journal.records.append(payload)
         else:
             journal.damage.append(Damage(path, frames.offset, 0, "a frame that is no record"))
+        if frames.damage and len(journal.damage) + len(frames.damage) > MAX_DAMAGE:
+            raise DamagedError(f"{path}: more than {MAX_DAMAGE} damaged places: not a journal")
     journal.damage.extend(frames.damage)
     journal.torn = frames.torn
     if not journal.header and not journal.records:
@@ -209,39 +213,41 @@ def _check_header(path: Path, header: Mapping[str, Any]) -> None:
 class _Frames:
     """Iterates over the payloads of ``data``, stepping over damage and noting it."""
 
-    def __init__(self, path: Path, data: bytes) -> None:
+    def __init__(self, path: Path, data: bytes, decode: Callable[[bytes], Any] = _decode) -> None:
         self.path = path
         self.data = data
         self.offset = len(MAGIC)
         self.damage: list[Damage] = []
         self.torn = 0
         self._work = _SEARCH_BYTES
+        self._decode = decode
 
     def __iter__(self) -> Iterator[Any]:
-        while self.offset < len(self.data):
-            payload = self._frame_at(self.offset)
+        size, frame_at, decode = len(self.data), self._frame_at, self._decode
+        while self.offset < size:
+            payload = frame_at(self.offset)
             if payload is None:
                 if not self._skip_to_next():
                     return
                 continue
-            self.offset += _HEAD.size + len(payload)
+            self.offset += _HEAD_BYTES + len(payload)
             try:
-                yield _decode(payload)
+                yield decode(payload)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 start = self.offset - len(payload)
                 self.damage.append(Damage(self.path, start, len(payload), f"not msgpack: {error}"))
 
-    def _frame_at(self, offset: int) -> memoryview | None:
+    def _frame_at(self, offset: int) -> bytes | None:
         """Return the payload of the whole, sound frame at ``offset``, else None."""
-        start = offset + _HEAD.size
-        if start > len(self.data):
+        data, start = self.data, offset + _HEAD_BYTES
+        if start > len(data):
             return None
-        length, checksum = _HEAD.unpack_from(self.data, offset)
-        if not 0 < length <= min(MAX_FRAME_BYTES, len(self.data) - start):
+        length, checksum = _HEAD.unpack_from(data, offset)
+        if not 0 < length <= MAX_FRAME_BYTES or length > len(data) - start:
             return None
         self._work -= length
-        payload = memoryview(self.data)[start : start + length]
-        head = self.data[offset : offset + _LENGTH.size]
+        payload = data[start : start + length]
+        head = data[offset : offset + _LENGTH_BYTES]
         return payload if zlib.crc32(payload, zlib.crc32(head)) == checksum else None
 
     def _skip_to_next(self) -> bool:
@@ -273,10 +279,10 @@ class _Frames:
         whole_block = -start % _BLOCK
         if not rest.strip(b"\0") or (whole_block < len(rest) and not any(rest[whole_block:])):
             return True
-        if len(rest) <= _HEAD.size:
+        if len(rest) <= _HEAD_BYTES:
             return True
         length, checksum = _HEAD.unpack_from(rest)
-        payload = rest[_HEAD.size :]
+        payload = rest[_HEAD_BYTES:]
         # With a damaged length, a frame that is all there looks like one cut short.
         head = _LENGTH.pack(len(payload))
         return bool(length > len(payload) and zlib.crc32(payload, zlib.crc32(head)) != checksum)

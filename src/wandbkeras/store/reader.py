@@ -300,8 +300,7 @@ class StoredRun:
         kept: list[tuple[float, Row | Event]] = [(r.timestamp, r) for r in rows if r.step < step]
         kept += [(event.timestamp, event) for event in self.events() if event.timestamp < cut]
         state = RunState()
-        for _, item in sorted(kept, key=lambda pair: pair[0]):
-            state.apply(item)
+        state.apply_all(item for _, item in sorted(kept, key=lambda pair: pair[0]))
         return state
 
     def _events(self, view: AttemptView) -> list[Event]:

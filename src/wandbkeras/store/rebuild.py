@@ -166,8 +166,7 @@ def _fold(tables: Mapping[Part, pa.Table]) -> RunState:
         rows = columns.read_rows(columns.concatenate(of["history"]), histograms)
     state = RunState()
     streams: list[Iterable[Row | Event]] = [rows, events]
-    for item in heapq.merge(*streams, key=_moment):
-        state.apply(item)
+    state.apply_all(heapq.merge(*streams, key=_moment))
     return state
 
 

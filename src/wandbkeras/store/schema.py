@@ -110,7 +110,7 @@ def check_version(path: Path, members: Mapping[str, Any], expected: str) -> None
         )
 
 
-class Row(msgspec.Struct, frozen=True):
+class Row(msgspec.Struct, frozen=True, gc=False):
     """One step of the history. ``timestamp`` and ``runtime`` are in seconds.
 
     A row is not ``complete`` while more may be logged at its step.

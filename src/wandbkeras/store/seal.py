@@ -25,7 +25,7 @@ from wandbkeras.store.journal import MAX_DAMAGE, Damage, Journal, read_journal
 from wandbkeras.store.layout import STREAMS, Layout
 from wandbkeras.store.parquet import Part, read_part, write_part
 from wandbkeras.store.schema import FORMAT_VERSION, Row, check_version
-from wandbkeras.store.state import Event, RunState, read_records
+from wandbkeras.store.state import Event, RunState, decode_record, read_records
 
 MANIFEST_FORMAT = "wandbkeras-manifest"
 
@@ -113,7 +113,7 @@ def read_segments(
         if len(content.damage) > MAX_DAMAGE:
             raise DamagedError(f"{path.parent}: more than {MAX_DAMAGE} damaged places: no journal")
         try:
-            journal = read_journal(path, layout.root)
+            journal = read_journal(path, layout.root, decode_record)
         except FileNotFoundError:
             content.damage.append(Damage(path, 0, 0, "missing: a later segment is there"))
             continue
@@ -140,12 +140,10 @@ def _fold(journal: Journal, attempt: int, state: RunState, content: Segment) -> 
         given = journal.header.get("process", {})
         convert(given, Process)
         state.process = dict(given)
-    for item in read_records(journal.records, attempt):
-        state.apply(item)
-        if isinstance(item, Row):
-            content.rows.append(item)
-        else:
-            content.events.append(item)
+    items = list(read_records(journal.records, attempt))
+    state.apply_all(items)
+    content.rows += [item for item in items if isinstance(item, Row)]
+    content.events += [item for item in items if isinstance(item, Event)]
 
 
 def _is_own(journal: Journal, attempt: int, writer: int, segment: int, content: Segment) -> bool:
@@ -208,9 +206,10 @@ def seal_content(
     ``read`` reads parts of which not all is sound: what it returns is written anew.
     """
     attempt, writer = manifest.attempt, manifest.writer
+    history, histograms = columns.row_tables(content.rows)
     tables = {
-        "history": columns.history_table(content.rows),
-        "histograms": columns.histogram_table(content.rows),
+        "history": history,
+        "histograms": histograms,
         "events": columns.event_table(content.events, attempt),
     }
     reader = read or partial(read_part, layout)

@@ -27,7 +27,7 @@ from wandbkeras.store.disk import Disk, make_directories
 from wandbkeras.store.journal import JournalWriter, encode_frame
 from wandbkeras.store.layout import Layout
 from wandbkeras.store.room import Room
-from wandbkeras.store.schema import ArtifactFile, ArtifactVersion, TableFile
+from wandbkeras.store.schema import ArtifactFile, ArtifactVersion, Row, TableFile
 from wandbkeras.store.state import EVENT, HISTORY, PARTIAL, Event, RunState
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class RunWriter:
     ) -> None:
         self.layout = layout
         self._state = RunState()
-        self._unfolded: list[tuple[int, float, float, dict[str, Any]]] = []
+        self._unfolded: list[Row] = []
         self.lock = threading.RLock()
         self._room = Room(
             disk or Disk(), layout.root, segment_bytes=segment_bytes, max_bytes=max_bytes
@@ -135,7 +135,7 @@ class RunWriter:
             self._partial = (step, timestamp, runtime, row)
             return True
         self._partial = None
-        self._unfolded.append((step, timestamp, runtime, row))
+        self._unfolded.append(Row(step, timestamp, runtime, row))
         if len(self._unfolded) == _FOLD_ROWS:
             self._fold()
         return True
@@ -148,8 +148,7 @@ class RunWriter:
             return self._state
 
     def _fold(self) -> None:
-        for row in self._unfolded:
-            self._state.apply_row(*row)
+        self._state.apply_rows(self._unfolded)
         self._unfolded.clear()
 
     @property
@@ -343,7 +342,7 @@ class RunWriter:
             if missing and self._append((HISTORY, step, timestamp, runtime, missing)):
                 row = {**row, **missing}
             self._partial = None
-            self.state.apply_row(step, timestamp, runtime, row)
+            self.state.apply(Row(step, timestamp, runtime, row))
 
     def _begin(self, body: Mapping[str, Any]) -> None:
         """Record, surviving a power cut, that the attempt begins; or OSError."""
