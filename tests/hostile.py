@@ -189,12 +189,12 @@ def _histogram_table(values: list[Any], bins: list[Any]) -> pa.Table:
 def _rows_bomb() -> bytes:
     """Two kilobytes for each million rows, 32 bytes a row once they are read."""
     rows = 1 << 20
-    return parquet(history(rows, _step=pa.array([7] * rows)), times=60)
+    return parquet(history(rows, _step=pa.array([7] * rows)), times=42)
 
 
 def _pages_bomb() -> bytes:
     """A page of 4 MiB of zeros takes some hundred bytes."""
-    return parquet(history(1, s=pa.array(["0" * (4 << 20)])), times=450, use_dictionary=False)
+    return parquet(history(1, s=pa.array(["0" * (4 << 20)])), times=280, use_dictionary=False)
 
 
 def _dictionary_bomb() -> bytes:
@@ -348,7 +348,7 @@ CASES: dict[str, tuple[Change, str]] = {
     **{
         f"damage in {name!r}": (
             changed(MANIFEST, damage=[{"path": name, "offset": 0, "size": 0, "reason": ""}]),
-            "names" if isinstance(name, str) else MANIFEST,
+            "a manifest names",
         )
         for name in ("/etc/passwd", "../x", "a/../../x", 5)
     },
@@ -520,7 +520,7 @@ CASES: dict[str, tuple[Change, str]] = {
     "no Parquet": (with_part("history", b"PAR1" + bytes(100) + b"PAR1"), PARTS["history"]),
     "an empty part": (with_part("history", b""), PARTS["history"]),
     "a part of a terabyte": (_sparse_part, PARTS["history"]),
-    "60 million rows": (with_part("history", _rows_bomb), "inflate"),
+    "44 million rows": (with_part("history", _rows_bomb), "inflate"),
     "pages of zeros": (with_part("history", _pages_bomb), "inflate"),
     "a long text 10000 times": (with_part("history", _dictionary_bomb), "inflate"),
     **{

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -123,9 +124,18 @@ def test_a_newer_format(bad: Path, wandb_server: LoopbackServer) -> None:
     assert failed.exit_code == 5
 
 
-def test_no_run(bad: Path, wandb_server: LoopbackServer) -> None:
-    """A directory without run.json is no run."""
+def test_a_missing_run_json(bad: Path, wandb_server: LoopbackServer) -> None:
+    """Who the run is can only be told by repairing it."""
     (bad / "run.json").unlink()
+    failed = sync_among_good_ones(bad, wandb_server)
+    assert isinstance(failed.error, DamagedError)
+    assert "run.json: missing" in str(failed.error)
+
+
+def test_no_run(bad: Path, wandb_server: LoopbackServer) -> None:
+    """A directory in which nothing was recorded is no run."""
+    shutil.rmtree(bad)
+    bad.mkdir()
     assert isinstance(sync_among_good_ones(bad, wandb_server).error, NotFoundError)
 
 

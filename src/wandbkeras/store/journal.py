@@ -79,8 +79,13 @@ class Damage:
     reason: str
     rows: int | None = None
 
+    @property
+    def what(self) -> str:
+        """Where in its file it is, and what it is."""
+        return f"{self.size} bytes at offset {self.offset}: {self.reason}"
+
     def __str__(self) -> str:
-        return f"{self.path}: {self.size} bytes at offset {self.offset}: {self.reason}"
+        return f"{self.path}: {self.what}"
 
 
 @dataclass

@@ -292,10 +292,15 @@ def open_file(path: Path, root: Path | None = None) -> BinaryIO:
 def read_file(path: Path, limit: int, root: Path | None = None) -> bytes:
     """Return the bytes of a file as :func:`open_file` opens it; DamagedError beyond ``limit``."""
     with open_file(path, root) as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > limit:
-            raise DamagedError(f"{path}: {size} bytes, a file of this kind has {limit} at most")
-        return file.read(size)
+        return file.read(check_size(file, path, limit))
+
+
+def check_size(file: BinaryIO, path: Path, limit: int | None) -> int:
+    """Return the bytes that an open file has; DamagedError, naming ``path``, beyond ``limit``."""
+    size = os.fstat(file.fileno()).st_size
+    if limit is not None and size > limit:
+        raise DamagedError(f"{path}: {size} bytes, a file of this kind has {limit} at most")
+    return size
 
 
 @contextmanager

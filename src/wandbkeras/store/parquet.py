@@ -22,7 +22,7 @@ from wandbkeras.errors import DamagedError
 from wandbkeras.store import columns
 from wandbkeras.store.chunks import checksums
 from wandbkeras.store.disk import Disk, make_directories, write_all
-from wandbkeras.store.layout import Layout, open_file, read_file
+from wandbkeras.store.layout import Layout, check_size, open_file, read_file
 from wandbkeras.store.pages import check_memory
 from wandbkeras.store.schema import FORMAT_VERSION
 
@@ -120,10 +120,14 @@ def decode_part(
         raise DamagedError(f"{path}: {error}") from error
 
 
-def file_sha256(path: Path, root: Path | None = None) -> str:
-    """Return the SHA-256 of the bytes of a file of the run at ``root``, in hexadecimal."""
+def file_sha256(path: Path, root: Path | None = None, *, limit: int | None = None) -> str:
+    """Return the SHA-256 of the bytes of a file of the run at ``root``, in hexadecimal.
+
+    DamagedError if it has more than ``limit`` bytes.
+    """
     digest = hashlib.sha256()
     with open_file(path, root) as file:
+        check_size(file, path, limit)
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()

@@ -348,12 +348,16 @@ class StoredRun:
 
 
 def read_writer(source: Source, number: int, writer: int) -> AttemptView:
-    """Read a writer's manifest and journal, again if it sealed in between."""
+    """Read a writer's manifest and journal, again if it sealed in between.
+
+    Whether damage in the journal is an error is for ``source`` to say.
+    """
     while True:
         manifest = source.manifest(number, writer)
         state = manifest.state
         tail = read_segments(source.layout, number, writer, manifest.segments, state)
         if source.manifest(number, writer).segments == manifest.segments:
+            source.accept(tail.damage)
             return AttemptView(number, manifest, tail, state)
 
 

@@ -91,11 +91,14 @@ class Salvage(Source):
     def check(self, part: Part) -> None:
         """Note what is damaged in a part."""
         path = self.layout.listed_part(part.name)
-        if path not in self._gone and file_sha256(path, self.layout.root) == part.sha256:
+        if path not in self._gone and self._is_as_sealed(path, part):
             return
         if (data := self._bytes(path, part)) is not None:
             with _made_as_a_part(path):
                 list(self._row_groups(part, data))
+
+    def accept(self, damage: Sequence[Damage]) -> None:
+        """Let whoever asked for the journal tell of its damage: it is in what was read of it."""
 
     def missing(self, path: Path) -> None:
         self._gone.add(path)
@@ -123,6 +126,12 @@ class Salvage(Source):
         size = path.lstat().st_size if path.exists() else 0
         reason = str(error).removeprefix(f"{path}: ") + (f"; {more}" if more else "")
         self.note(Damage(path.relative_to(self.layout.root), 0, size, reason, rows))
+
+    def _is_as_sealed(self, path: Path, part: Part) -> bool:
+        try:
+            return file_sha256(path, self.layout.root, limit=MAX_PART_BYTES) == part.sha256
+        except DamagedError:  # whoever reads it will say why
+            return False
 
     def _is_as_made(self, path: Path) -> bool:
         """Whether a document is what somebody made it: then what is wrong with it is no damage."""

@@ -63,6 +63,12 @@ class Source:
         """Return a part's table; FileNotFoundError if it is gone, maybe replaced by its writer."""
         return read_part(self.layout, part, names)
 
+    def accept(self, damage: Sequence[Damage]) -> None:
+        """Take notice of the damage in a writer's journal: whoever reads strictly stops at it."""
+        if damage:
+            more = f" (and {len(damage) - 1} other places)" if len(damage) > 1 else ""
+            raise DamagedError(f"{self.layout.root / damage[0].path}: {damage[0].what}{more}")
+
     def missing(self, path: Path) -> None:
         """Take notice that a part is gone for good."""
         raise DamagedError(f"{path}: missing, a manifest names it")

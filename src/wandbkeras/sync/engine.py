@@ -137,15 +137,13 @@ class _Session:
     def sync(self, run: StoredRun, started: float) -> Result:
         destination = self._destination(run)
         directory = receipts_directory(run, self.options.state_directory)
-        mark = fingerprint(run)
+        try:
+            mark = fingerprint(run)
+        except DamagedError as error:
+            raise DamagedError(f"{error}: nothing was sent") from error
         receipt = read_receipt(directory, destination)
         if receipt is not None and receipt.fingerprint == mark:
             return Result(run.path, run.info.id, "unchanged", receipt)
-        if run.damage:
-            raise DamagedError(
-                f"{run.path}: {len(run.damage)} damaged places, the first: {run.damage[0]}: "
-                "nothing was sent"
-            )
         server = self._connect()
         self.progress(f"{run.info.id}: asking {server.base_url} what it holds")
         entity = destination.entity or server.default_entity
