@@ -1,11 +1,12 @@
-"""Reads runs in every way, and tells what that opened: ``python -m tests.audited RUN...``.
+"""Reads runs in every way, repairs them and goes on with them: ``python -m tests.audited RUN...``.
 
-Each run in turn; what is printed for it, as JSON, is what it raised, how long it took, and every
-file that was opened and every change that was made meanwhile.
+Each run in turn; what is printed for it, as JSON, is what each way raised, and every file that was
+opened and every change that was made meanwhile.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import resource
@@ -16,15 +17,30 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from wandbkeras_cli.show import describe
+
+import wandbkeras
 from wandbkeras.errors import WandbkerasError
 from wandbkeras.store.reader import Store, StoredRun
+from wandbkeras.store.repair import repair_run
 from wandbkeras.store.verify import verify_run
 from wandbkeras.sync.content import Content
 from wandbkeras.sync.receipt import fingerprint, sync_state
 
 SECONDS = 60
-_CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.chmod")
-_OTHERS = ("os.truncate", "subprocess.Popen", "socket.connect", "socket.getaddrinfo", "shutil.")
+_CHANGES = (
+    "os.rename",
+    "os.remove",
+    "os.mkdir",
+    "os.rmdir",
+    "os.link",
+    "os.symlink",
+    "os.chmod",
+    "os.truncate",
+)
+_OTHERS = ("subprocess.Popen", "socket.connect", "socket.getaddrinfo", "shutil.")
+# Of the one blob that the runs have; another one of the same two digits lies beside it.
+WEIGHTS = b"weights"
 
 
 def strictly(path: Path) -> None:
@@ -46,6 +62,30 @@ def verified(path: Path) -> None:
     verify_run(path)
 
 
+def shown(path: Path) -> None:
+    describe(StoredRun(path))
+
+
+def repaired(path: Path) -> None:
+    repair_run(path)
+
+
+def resumed(path: Path) -> None:
+    """Go on with it: a row, and a file that becomes a blob beside the one that is there."""
+    source = path.parent / "source"
+    source.write_bytes(beside_the_weights())
+    with wandbkeras.init(dir=path.parent, id="k3j9x2ab", resume="must") as run:
+        run.log({"loss": 0.5})
+        run.log_artifact(source, name="model")
+
+
+def beside_the_weights() -> bytes:
+    """Return bytes whose blob lies in the directory of that of :data:`WEIGHTS`."""
+    digits = hashlib.sha256(WEIGHTS).hexdigest()[:2]
+    tries = (b"%d" % number for number in range(100_000))
+    return next(data for data in tries if hashlib.sha256(data).hexdigest()[:2] == digits)
+
+
 def _read(run: StoredRun) -> None:
     content = Content(run)
     list(content.rows())
@@ -64,7 +104,9 @@ def _read(run: StoredRun) -> None:
     sync_state(run)
 
 
-READINGS: tuple[Callable[[Path], None], ...] = (strictly, leniently, as_a_store, verified)
+Way = Callable[[Path], None]
+READINGS: tuple[Way, ...] = (strictly, leniently, as_a_store, verified, shown)
+CHANGES: tuple[Way, ...] = (repaired, resumed)
 
 
 class _Audit:
@@ -90,7 +132,11 @@ class _Audit:
                 self.found.add(f"{'write' if writes else 'open'} {name}")
         elif event in ("os.listdir", "os.scandir") and not isinstance(arguments[0], int):
             self.found.add(f"list {os.fsdecode(arguments[0])}")
-        elif event in _CHANGES or event.startswith(_OTHERS):
+        elif event in _CHANGES:
+            for path in arguments[: 2 if event in ("os.rename", "os.link", "os.symlink") else 1]:
+                if not isinstance(path, int):
+                    self.found.add(f"{event} {os.fsdecode(path)}")
+        elif event.startswith(_OTHERS):
             self.found.add(f"{event} {arguments}")
 
 
@@ -98,11 +144,11 @@ def _too_long(number: int, frame: object) -> None:
     raise TimeoutError(f"not done in {SECONDS} s")
 
 
-def _outcome(reading: Callable[[Path], None], path: Path) -> dict[str, Any]:
+def _outcome(way: Way, path: Path) -> dict[str, Any]:
     signal.alarm(SECONDS)
     started = time.perf_counter()
     try:
-        reading(path)
+        way(path)
         return {"class": None, "message": "", "exit_code": 0}
     except WandbkerasError as error:
         return {"class": "ours", "message": str(error), "exit_code": error.exit_code}
@@ -113,18 +159,25 @@ def _outcome(reading: Callable[[Path], None], path: Path) -> dict[str, Any]:
         print(f"{time.perf_counter() - started:.2f} s: {path.parent.name}", file=sys.stderr)
 
 
+def _ways(ways: tuple[Way, ...], path: Path, audit: _Audit) -> dict[str, Any]:
+    audit.start()
+    outcomes = {way.__name__: _outcome(way, path) for way in ways}
+    return {"outcomes": outcomes, "touched": sorted(audit.found)}
+
+
 def main() -> None:
     signal.signal(signal.SIGALRM, _too_long)
     audit = _Audit()
     sound, *paths = map(Path, sys.argv[1:])
-    for reading in READINGS:  # whatever Python opens for itself, it has opened then
-        reading(sound)
+    for way in (*READINGS, *CHANGES):  # whatever Python opens for itself, it has opened then
+        way(sound)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     found = {}
     for path in paths:
-        audit.start()
-        outcomes = {reading.__name__: _outcome(reading, path) for reading in READINGS}
-        found[str(path)] = {**outcomes, "opened": sorted(audit.found)}
+        found[str(path)] = {
+            "read": _ways(READINGS, path, audit),
+            "changed": _ways(CHANGES, path, audit),
+        }
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     print(json.dumps({"runs": found, "peak_bytes": peak * 1024}))
 

@@ -20,16 +20,20 @@ from wandbkeras.store.disk import Disk
 
 
 class FullDisk(Disk):
-    """Takes ``room`` bytes more, the last write in part; None is as much as there is."""
+    """Takes ``room`` bytes more, the last write in part; None is as much as there is.
 
-    def __init__(self, room: int | None = None) -> None:
+    ``why`` is what it says then: that it is full, or that the user's quota is used up.
+    """
+
+    def __init__(self, room: int | None = None, why: int = errno.ENOSPC) -> None:
         self.room = room
+        self.why = why
 
     def write(self, fd: int, data: bytes | memoryview) -> int:
         if self.room is None:
             return super().write(fd, data)
         if self.room == 0:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise OSError(self.why, os.strerror(self.why))
         taken = super().write(fd, memoryview(data)[: self.room])
         self.room -= taken
         return taken

@@ -80,7 +80,7 @@ class Outcome:
         return wandbkeras.Store(self.left / store).run(run_id)
 
 
-def on_small_disk(folder: Path, script: str, size: str = "2m", timeout_s: float = 240) -> Outcome:
+def on_small_disk(folder: Path, script: str, size: str = "2m", timeout_s: float = 900) -> Outcome:
     """Run a Python script, which has ``disk``, a directory on a file system of ``size`` bytes."""
     mount, kept = folder / "mount", folder / "kept"
     mount.mkdir(parents=True)

@@ -12,6 +12,7 @@ import pytest
 from tests.server.process import LoopbackServer
 from tests.syncing import command, printed, tree
 from wandbkeras import Run
+from wandbkeras.store import document
 
 RECORD_AND_DIE = """
 import os, sys, wandbkeras
@@ -114,7 +115,7 @@ def test_unreadable_runs_do_not_hide_the_others(start: Callable[..., Run], store
     record(start, "good").finish()
     bad = record(start, "bad")
     bad.finish()
-    (Path(bad.dir or "") / "run.json").write_text("{}")
+    (Path(bad.dir or "") / "run.json").write_bytes(document.encode({"format": "nonsense"}))
     done = command("ls", store)
     assert done.returncode == 4
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["RUN", "good"]
@@ -133,6 +134,18 @@ def test_damage_and_losses_are_said(start: Callable[..., Run], store: Path) -> N
     done = command("ls", store)
     assert "k3j9x2ab: 1 row could not be recorded" in done.stderr
     assert printed(command("ls", store, "--json"))["runs"][0]["dropped"] == 1
+
+
+def test_a_damaged_run_is_listed(start: Callable[..., Run], store: Path) -> None:
+    """Whatever can be read of it is shown; the damage is said, and the exit code is its own."""
+    run = record(start, "k3j9x2ab")
+    run.finish()
+    with (Path(run.dir or "") / "run.json").open("r+b") as file:
+        file.write(b"?")
+    done = command("ls", store)
+    assert done.returncode == 4
+    assert "k3j9x2ab" in done.stdout
+    assert done.stderr.startswith("k3j9x2ab: damaged: run.json: ")
 
 
 def test_a_run_named_twice_is_listed_once(start: Callable[..., Run], store: Path) -> None:

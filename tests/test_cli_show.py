@@ -79,10 +79,13 @@ def test_programs_get_every_member(run: Layout, show: Command) -> None:
 
 
 def test_what_is_damaged_is_shown_beside_the_rest(run: Layout, show: Command) -> None:
-    """All rows are read, so a damaged part is said; the run is shown all the same."""
+    """All rows are read, so a damaged part is said; the run is shown all the same.
+
+    The exit code is that of damage.
+    """
     with flipped(run.part("history", 1, 0, 0), 120):
         code, out, err = show("k3j9x2ab")
-    assert code == 0
+        assert json.loads(show("--json", "k3j9x2ab")[1])["exit_code"] == code == 4
     assert "rows     9, last step 8\n" in out
     assert err.startswith("k3j9x2ab: damaged: history/001-000-000.parquet: 104 bytes at offset 92")
 

@@ -60,9 +60,19 @@ def test_what_is_not_a_row_is_recorded_late(back: Outcome) -> None:
 def test_the_commands_say_what_was_not_recorded(
     back: Outcome, wandb_server: LoopbackServer, tmp_path: Path
 ) -> None:
-    """``ls`` and ``sync`` have a line and a member for it; what was recorded arrives."""
+    """``ls``, ``show``, ``verify`` and ``sync`` say so to people and to programs.
+
+    What was recorded is sound, and arrives.
+    """
     dropped = back.run("back").folded.dropped
     line = f"back: {dropped} rows could not be recorded\n"
+    shown = command("show", "back", "--store", back.left)
+    assert (shown.returncode, shown.stderr) == (0, line)
+    verified = command("verify", back.left)
+    assert (verified.returncode, verified.stderr) == (0, "")
+    assert verified.stdout.endswith(f"; {dropped} rows could not be recorded\n")
+    (run,) = printed(command("verify", back.left, "--json"))["runs"]
+    assert (run["sound"], run["dropped"], run["dropped_events"]) == (True, dropped, 0)
     env = wandb_server.environ(tmp_path)
     for arguments in (["ls"], ["sync"]):
         said = command(*arguments, back.left, env=env)
@@ -211,6 +221,38 @@ run.finish()
     assert (run.row_count, run.folded.dropped, run.folded.dropped_events) == (100, 0, 2)
     said = command("ls", done.left).stderr
     assert said == "files: 2 records could not be recorded\n"
+
+
+def test_a_disk_that_takes_no_more_files(tmp_path: Path) -> None:
+    """Without a free inode the rows go on in the files that are open; an artifact is counted."""
+    done = on_small_disk(
+        tmp_path,
+        """
+weights = kept / "weights"
+weights.write_bytes(b"weights")
+run = wandbkeras.init(dir=disk, id="files")
+made = []
+while os.statvfs(disk).f_favail:
+    made.append(disk / str(len(made)))
+    made[-1].touch()
+log(run, 100)
+run.log_artifact(weights, name="weights")
+log(run, 100)
+for file in made:
+    file.unlink()
+run.log_artifact(weights, name="weights")
+log(run, 100)
+run.finish()
+""",
+        size="4m,nr_inodes=40",
+    )
+    assert done.code == 0, done.stderr
+    (line,) = done.warnings
+    assert "No space left on device" in line
+    run = done.run("files")
+    assert (run.state, run.row_count, run.damage) == ("finished", 300, [])
+    assert (run.folded.dropped, run.folded.dropped_events) == (0, 1)
+    assert [artifact.name for artifact in run.artifacts] == ["weights"]
 
 
 def test_beginning_on_a_full_disk(tmp_path: Path) -> None:
@@ -420,10 +462,13 @@ def fill_up(leave=0):
         except DiskFullError:
             break
 
-def train(name, epochs=12, on_full="drop", options={}, **actions):
+def mount(*arguments):
+    subprocess.run(["mount", *map(str, arguments)], check=True)
+
+def train(name, epochs=12, on_full="drop", options={}, store=None, **actions):
     empty()
     print("==", name, file=sys.stderr, flush=True)
-    run = wandbkeras.init(dir=disk / name, id=name, on_full=on_full)
+    run = wandbkeras.init(dir=store or disk / name, id=name, on_full=on_full)
     better = Scripted(val_loss=[1 / (epoch + 1) for epoch in range(epochs)])
     try:
         fit(model(), At(**actions), better, WandbCallback(**options), epochs=epochs)
@@ -439,6 +484,19 @@ train("saving", epoch_4=lambda: fill(leave=16384), epoch_8=empty)
 train("weights", options=weights, epoch_4=lambda: fill(leave=8192), epoch_8=empty)
 train("full", epoch_4=fill_up)
 train("stop", on_full="raise", epoch_4=fill_up)
+
+def turn_read_only():
+    # The kernel refuses to turn a mount that is written to; a second one over it is as good.
+    mount("--bind", disk / "read-only", disk / "read-only")
+    mount("-o", "remount,bind,ro", disk / "read-only")
+
+train("read-only", epoch_4=turn_read_only)
+place = kept.parent / "gone"
+place.mkdir()
+mount("--bind", disk, place)
+unmount = ["umount", "-l", place]
+train("gone", store=place / "gone", epoch_4=lambda: subprocess.run(unmount, check=True))
+say(made=os.listdir(place))
 
 empty()
 fill()
@@ -481,6 +539,29 @@ def test_a_training_ends_normally_on_a_full_disk(trained: Outcome, name: str) ->
     if name != "full":
         assert saved[-4:] == epochs[-4:] == [8, 9, 10, 11]
     assert not list(run.path.glob(".saving-*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("read-only", "Read-only file system"), ("gone", "No such file or directory")],
+)
+def test_a_training_ends_normally_on_a_disk_that_is_no_more(
+    trained: Outcome, name: str, why: str
+) -> None:
+    """Read-only or unmounted from epoch 4 on: the rows are there, later models are counted."""
+    assert trained.said[name] == "trained"
+    first, last = _warnings(trained, name)
+    assert "training goes on" in first
+    assert why in first
+    assert "the run stays unsealed, its records are in the journal" in last
+    run = trained.run_at(name, name)
+    assert (run.state, run.exit_code, run.damage) == ("finished", 0, [])
+    assert run.row_count == trained.said[f"rows of {name}"]
+    assert run.folded.dropped == 0
+    saved = [artifact.metadata["epoch"] for artifact in run.artifacts]
+    assert (saved, run.folded.dropped_events) == ([0, 1, 2, 3], 8)
+    assert run.summary["best_epoch"] == 11
+    assert trained.said["made"] == []
 
 
 def test_a_training_can_be_stopped_by_a_full_disk(trained: Outcome) -> None:

@@ -29,6 +29,7 @@ class Audited:
     directory: Path
     found: dict[str, Any]
     peak_bytes: int
+    outside: dict[str, Any]
 
     def path(self, case: str) -> Path:
         return self.directory / str(list(CASES).index(case)) / NAME
@@ -36,6 +37,11 @@ class Audited:
     def run(self, case: str) -> dict[str, Any]:
         found: dict[str, Any] = self.found[str(self.path(case))]
         return found
+
+    def strangers(self, case: str, kind: str) -> list[str]:
+        """What the ``kind`` of ways opened or changed that is not of the run."""
+        store = self.path(case).parent
+        return [line for line in self.run(case)[kind]["touched"] if not _is_inside(line, store)]
 
 
 @pytest.fixture(scope="module")
@@ -45,52 +51,81 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Layout:
 
 @pytest.fixture(scope="module")
 def audited(sound: Layout, tmp_path_factory: pytest.TempPathFactory) -> Audited:
-    """Make every case and read them all, each in every way."""
+    """Make every case; read each in every way, repair it and go on with it."""
     directory = tmp_path_factory.mktemp("hostile")
     paths = []
     for number, (change, _) in enumerate(CASES.values()):
         layout = copy(sound, directory / str(number) / NAME)
-        outside = directory / f"outside-{number}"
-        outside.mkdir()
+        outside = directory / "outside" / str(number)
+        outside.mkdir(parents=True)
         change(layout, outside)
         paths.append(layout.root)
+    before = _tree(directory / "outside")
+    warm = copy(sound, directory / "sound" / NAME)
     done = subprocess.run(
-        [sys.executable, "-m", "tests.audited", sound.root, *paths],
+        [sys.executable, "-m", "tests.audited", warm.root, *paths],
         cwd=ROOT,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     said = json.loads(done.stdout)
-    return Audited(directory, said["runs"], said["peak_bytes"])
+    after = _tree(directory / "outside")
+    changed = {name: after.get(name) for name in before | after if before.get(name) != after[name]}
+    return Audited(directory, said["runs"], said["peak_bytes"], changed)
+
+
+def _tree(root: Path) -> dict[str, Any]:
+    """What lies below a directory, and when it was last written."""
+    found = {path.relative_to(root).as_posix(): path.lstat() for path in root.rglob("*")}
+    return {name: (stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in found.items()}
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_run_that_no_one_recorded_is_refused(audited: Audited, case: str) -> None:
     """Reading it strictly ends with one line, which names the trouble, and exit code 4."""
-    outcome = audited.run(case)["strictly"]
+    outcome = audited.run(case)["read"]["outcomes"]["strictly"]
     assert outcome["class"] == "ours", outcome
     assert outcome["exit_code"] == DamagedError.exit_code, outcome
     assert CASES[case][1] in outcome["message"]
+    assert "\n" not in outcome["message"]
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_no_way_of_reading_leaves_the_run(audited: Audited, case: str) -> None:
     """Nothing outside is opened, nothing is written, and no exception but ours comes out."""
-    found = audited.run(case)
-    store = audited.path(case).parent
-    ways = {name: outcome for name, outcome in found.items() if name != "opened"}
-    assert {outcome["class"] for outcome in ways.values()} <= {"ours", None}, ways
-    strangers = [line for line in found["opened"] if not _is_inside(line, store)]
-    assert strangers == []
+    outcomes = audited.run(case)["read"]["outcomes"]
+    assert {outcome["class"] for outcome in outcomes.values()} <= {"ours", None}, outcomes
+    changes = [line for line in audited.run(case)["read"]["touched"] if _event(line) not in READS]
+    assert changes == audited.strangers(case, "read") == []
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_no_change_leaves_the_run(audited: Audited, case: str) -> None:
+    """Repaired or gone on with, it is changed inside, if it is not refused."""
+    outcomes = audited.run(case)["changed"]["outcomes"]
+    assert {outcome["class"] for outcome in outcomes.values()} <= {"ours", None}, outcomes
+    assert audited.strangers(case, "changed") == []
+
+
+def test_what_links_lead_to_is_as_it_was(audited: Audited) -> None:
+    """No file outside of the runs was written, made or removed, by whatever path."""
+    assert audited.outside == {}
+
+
+READS = ("open", "list")
+
+
+def _event(line: str) -> str:
+    return line.partition(" ")[0]
 
 
 def _is_inside(line: str, store: Path) -> bool:
     """Whether a line of the audit is about the run, or about the process that reads it."""
-    event, _, name = line.partition(" ")
-    # A path that the reader put together; that no link is followed in it, ``tree`` shows.
+    # A path that the reader put together; that no link is followed in it, the tree outside shows.
+    name = line.partition(" ")[2]
     inside = name == str(store) or name.startswith(f"{store}/")
-    return event in ("open", "list") and (inside or name.startswith("/proc/"))
+    return inside or (_event(line) in READS and name.startswith("/proc/"))
 
 
 def test_memory_is_bounded(audited: Audited) -> None:

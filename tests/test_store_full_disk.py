@@ -40,10 +40,14 @@ def _log(writer: RunWriter, steps: range) -> None:
         writer.history(step, float(step), float(step), {"loss": step / 2}, complete=True)
 
 
+@pytest.mark.parametrize("why", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
 @pytest.mark.parametrize("room", [0, 1, 100, 333])
-def test_dropped_rows_are_counted_exactly(layout: Layout, room: int) -> None:
-    """Rows recorded and rows counted as dropped add up to the rows logged."""
-    disk = FullDisk()
+def test_dropped_rows_are_counted_exactly(layout: Layout, room: int, why: int) -> None:
+    """Rows recorded and rows counted as dropped add up to the rows logged.
+
+    It does not matter what the disk says: that it is full, that a quota is, or that it is broken.
+    """
+    disk = FullDisk(why=why)
     writer = _writer(layout, disk)
     _log(writer, range(10))
     disk.room = room

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from wandbkeras.errors import StoreError, WandbkerasError
+from wandbkeras.errors import DamagedError, StoreError, WandbkerasError
 from wandbkeras.store.reader import StoredRun
 from wandbkeras.store.shortage import counts_text
 from wandbkeras.sync.receipt import sync_state
@@ -75,7 +75,7 @@ def _describe(path: Path, state_dir: Path | None) -> dict[str, Any]:
             "lost": run.lost,
             "synced": sync_state(run, state_dir),
             "error": None,
-            "exit_code": 0,
+            "exit_code": DamagedError.exit_code if run.damage else 0,
         }
     except WandbkerasError as error:
         return {"path": str(path), "error": str(error), "exit_code": error.exit_code}
@@ -108,8 +108,7 @@ def _print(runs: list[dict[str, Any]]) -> None:
 def _print_troubles(runs: list[dict[str, Any]]) -> None:
     good = [run for run in runs if run["error"] is None]
     for run in good:
-        if run["dropped"] or run["dropped_events"]:
-            counts = counts_text(run["dropped"], run["dropped_events"])
+        if counts := counts_text(run["dropped"], run["dropped_events"]):
             say(f"{run['id']}: {counts} could not be recorded", err=True)
         for line in run["damage"]:
             say(f"{run['id']}: damaged: {line}", err=True)

@@ -14,11 +14,12 @@ import click
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wandbkeras.errors import NotFoundError, WandbkerasError
+from wandbkeras.errors import DamagedError, NotFoundError, WandbkerasError
 from wandbkeras.store import columns
 from wandbkeras.store.layout import STREAMS, open_file
 from wandbkeras.store.parquet import Part
 from wandbkeras.store.reader import AttemptView, Store, StoredRun
+from wandbkeras.store.shortage import counts_text
 from wandbkeras.store.source import is_run
 from wandbkeras.sync.receipt import sync_state
 from wandbkeras_cli.output import human_size, json_option, print_json, print_table, say
@@ -47,11 +48,13 @@ def show(run: str, store: Path, as_json: bool) -> None:
       wandbkeras show k3j9x2ab
       wandbkeras show runs/run-20261123_054500-k3j9x2ab --json
     """
-    document = _describe(_find(run, store))
+    document = describe(_find(run, store))
+    code = DamagedError.exit_code if document["damage"] else 0
     if as_json:
-        print_json({**document, "exit_code": 0})
+        print_json({**document, "exit_code": code})
     else:
         _print(document)
+    click.get_current_context().exit(code)
 
 
 def _find(run: str, store: Path) -> StoredRun:
@@ -63,7 +66,8 @@ def _find(run: str, store: Path) -> StoredRun:
     return Store(store).run(run)
 
 
-def _describe(run: StoredRun) -> dict[str, Any]:
+def describe(run: StoredRun) -> dict[str, Any]:
+    """Return all that is known of a run, without its rows."""
     state = run.folded
     rows = run.history(columns=[]).num_rows
     events, _ = run.events(), run.histograms()
@@ -216,9 +220,9 @@ def _print_mapping(values: Mapping[str, Any]) -> None:
 
 
 def _print_troubles(run: dict[str, Any]) -> None:
+    if counts := counts_text(run["dropped"], run["dropped_events"]):
+        say(f"{run['id']}: {counts} could not be recorded", err=True)
     for name, text in {
-        "dropped": "rows could not be recorded",
-        "dropped_events": "events could not be recorded",
         "failures": "times a part of the recorder failed",
         "torn": "bytes of a last record were not finished",
     }.items():

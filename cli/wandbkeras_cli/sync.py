@@ -69,8 +69,7 @@ def sync(
             say(f"wandbkeras: {result.run_id or result.path}: {result.error}", err=True)
         elif not as_json:
             _print(result)
-        if result.dropped or result.dropped_events:
-            counts = counts_text(result.dropped, result.dropped_events)
+        if counts := counts_text(result.dropped, result.dropped_events):
             say(f"{result.run_id}: {counts} could not be recorded", err=True)
         if result.lost:
             say(

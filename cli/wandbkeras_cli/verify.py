@@ -10,6 +10,7 @@ import click
 
 from wandbkeras.errors import DamagedError, StoreError, WandbkerasError
 from wandbkeras.store.journal import Damage
+from wandbkeras.store.shortage import counts_text
 from wandbkeras.store.verify import verify_run
 from wandbkeras_cli.output import human_size, json_option, print_json, say, terminal_progress
 from wandbkeras_cli.paths import run_directories
@@ -57,6 +58,8 @@ def _describe(path: Path, progress: Callable[[str], None]) -> dict[str, Any]:
             "damage": [damage_document(damage) for damage in found.damage],
             "torn": found.torn,
             "lost": [damage_document(damage) for damage in found.lost],
+            "dropped": found.dropped,
+            "dropped_events": found.dropped_events,
             "files": found.files,
             "bytes": found.bytes,
             "error": None,
@@ -77,7 +80,9 @@ def _print(run: dict[str, Any]) -> None:
         place = f"{damage['size']} bytes at offset {damage['offset']}"
         say(f"{path}/{damage['path']}: {place}: {damage['reason']}")
     checked = f"{run['files']} files, {human_size(run['bytes'])}"
+    dropped = counts_text(run["dropped"], run["dropped_events"])
     notes = [
+        *([f"{dropped} could not be recorded"] if dropped else []),
         *([f"{run['torn']} bytes of a last record that was not finished"] if run["torn"] else []),
         *([f"{len(run['lost'])} places lost earlier"] if run["lost"] else []),
     ]

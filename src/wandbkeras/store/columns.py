@@ -201,7 +201,8 @@ def event_table(events: Iterable[Event], attempt: int) -> pa.Table:
     return pa.Table.from_pylist(records, schema=EVENT_SCHEMA)
 
 
-_SCHEMAS = {
+# The columns that a part of each stream has, empty as it may be.
+SCHEMAS = {
     "history": pa.schema([pa.field(name, kind, nullable=False) for name, kind in INDEX.items()]),
     "histograms": HISTOGRAM_SCHEMA,
     "events": EVENT_SCHEMA,
@@ -285,7 +286,7 @@ def read_rows(history: pa.Table, histograms: pa.Table | None = None) -> Iterator
 def check_table(table: pa.Table, stream: str) -> None:
     """Raise ValueError unless a table that was read has the columns of its stream."""
     names, schema = table.column_names, table.schema
-    expected = _SCHEMAS.get(stream)
+    expected = SCHEMAS.get(stream)
     if expected is None:
         return
     if len(set(names)) != len(names) or not set(expected.names) <= set(names):

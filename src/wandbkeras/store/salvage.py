@@ -26,12 +26,6 @@ from wandbkeras.store.schema import ArtifactVersion, RunInfo
 from wandbkeras.store.seal import Manifest
 from wandbkeras.store.source import Source
 
-_SCHEMAS = {
-    "history": columns.history_table([]).schema,
-    "histograms": columns.HISTOGRAM_SCHEMA,
-    "events": columns.EVENT_SCHEMA,
-}
-
 
 class Salvage(Source):
     """Reads what is sound of the run at ``layout``, noting in ``damage`` what isn't."""
@@ -78,7 +72,7 @@ class Salvage(Source):
         path = self.layout.listed_part(part.name)
         data = self._bytes(path, part)
         if data is None:
-            return _SCHEMAS[part.stream].empty_table()
+            return columns.SCHEMAS[part.stream].empty_table()
         if len(data) == part.size and hashlib.sha256(data).hexdigest() == part.sha256:
             table = decode_part(path, data, names)
         else:
@@ -165,14 +159,15 @@ class Salvage(Source):
         groups = [group.read(names) for group in self._row_groups(part, data)]
         sound = [table.replace_schema_metadata(None) for table in groups if len(table)]
         if not sound:
-            return _SCHEMAS[part.stream].empty_table()
+            return columns.SCHEMAS[part.stream].empty_table()
         if part.stream == "history":
             return columns.concatenate(sound)
-        return pa.concat_tables([table.select(_SCHEMAS[part.stream].names) for table in sound])
+        names = columns.SCHEMAS[part.stream].names
+        return pa.concat_tables([table.select(names) for table in sound])
 
     def _row_groups(self, part: Part, data: bytes) -> Iterator[RowGroup]:
         """Yield the row groups of a damaged part, and note what is lost of them."""
-        if part.stream not in _SCHEMAS:
+        if part.stream not in columns.SCHEMAS:
             path = self.layout.root / part.name
             self.note_file(path, "the SHA-256 does not match", rows=part.rows)
             return

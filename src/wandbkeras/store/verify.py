@@ -25,7 +25,8 @@ class Verification:
     """What was found: ``damage``, its paths within the run, and what it costs.
 
     ``torn`` are the bytes of last records that a killed process left, or that a living one is
-    writing; ``lost`` is damage that was sealed or repaired earlier: neither is damage.
+    writing; ``lost`` is damage that was sealed or repaired earlier; ``dropped`` and
+    ``dropped_events`` count the rows and events that could not be recorded: none of them is damage.
     ``artifacts`` maps manifests of artifact versions that are not whole to why, ``saved_files`` the
     names of saved files and ``tables`` the paths of tables that rows name likewise. ``files`` and
     ``bytes`` count what was checked.
@@ -34,6 +35,8 @@ class Verification:
     damage: list[Damage] = field(default_factory=list)
     torn: int = 0
     lost: list[Damage] = field(default_factory=list)
+    dropped: int = 0
+    dropped_events: int = 0
     artifacts: dict[str, str] = field(default_factory=dict)
     saved_files: dict[str, str] = field(default_factory=dict)
     tables: dict[str, str] = field(default_factory=dict)
@@ -97,6 +100,8 @@ class _Verifier:
         found.damage += view.tail.damage
         found.torn += view.tail.torn
         found.lost += view.manifest.damage
+        found.dropped += view.state.dropped
+        found.dropped_events += view.state.dropped_events
         numbers = layout.segment_numbers(attempt, writer)
         self._count(layout.manifest(attempt, writer))
         for number in (number for number in numbers if number >= view.manifest.segments):
