@@ -23,6 +23,7 @@ import wandbkeras
 from wandbkeras.errors import WandbkerasError
 from wandbkeras.store.reader import Store, StoredRun
 from wandbkeras.store.repair import repair_run
+from wandbkeras.store.search import FrameSearch  # noqa: F401  which is imported when it is needed
 from wandbkeras.store.verify import verify_run
 from wandbkeras.sync.content import Content
 from wandbkeras.sync.receipt import fingerprint, sync_state

@@ -134,6 +134,24 @@ def test_a_disk_that_can_not_share_bytes_copies_them(layout: Layout, number: int
     assert layout.blob(added.sha256).read_bytes() == BIG
 
 
+def test_a_directory_that_leads_elsewhere_is_refused(layout: Layout, tmp_path: Path) -> None:
+    """A stranger's run may have a link in the place of a directory: nothing goes through it."""
+    source = _source(layout, b"weights")
+    name = add_blob(Disk(), layout, source).sha256
+    elsewhere = tmp_path / "elsewhere"
+    layout.blob(name).parent.rename(elsewhere)
+    layout.blob(name).parent.symlink_to(elsewhere)
+    for change in (
+        lambda: remove_blob(Disk(), layout, name),
+        lambda: add_blob(Disk(), layout, source),
+        lambda: adopt_blob(Disk(), layout, source),
+    ):
+        with pytest.raises(DamagedError, match="a link: the blobs of a run lie in it"):
+            change()
+    assert [path.name for path in elsewhere.iterdir()] == [name]
+    assert list(layout.blobs.glob(".*")) == []
+
+
 def test_the_kernel_knows_what_it_is_asked(layout: Layout) -> None:
     """A file system that can't share bytes says so; none takes the question for another one."""
     source, target = _source(layout, b"x" * 5000), layout.root / "target"

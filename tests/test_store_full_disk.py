@@ -20,7 +20,7 @@ from wandbkeras.errors import DiskFullError, UsageError
 from wandbkeras.recording import session
 from wandbkeras.recording.opening import open_run
 from wandbkeras.recording.settings import Settings, resolve
-from wandbkeras.store import document
+from wandbkeras.store import document, journal
 from wandbkeras.store.disk import Disk
 from wandbkeras.store.journal import read_journal
 from wandbkeras.store.layout import Layout
@@ -138,6 +138,37 @@ def test_a_segment_that_can_not_be_begun_is_begun_later(layout: Layout) -> None:
     run = StoredRun(layout.root)
     assert run.row_count + run.folded.dropped == 40
     assert list(layout.attempt(0).glob("*.wbk")) == []
+
+
+def test_a_segment_is_never_larger_than_what_a_reader_takes(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no segment can be begun for very long, rows are counted; those before are read."""
+
+    class NoFiles(FullDisk):
+        refuses = False
+
+        def create(self, path: Path) -> int:
+            if self.refuses:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return super().create(path)
+
+    monkeypatch.setattr(journal, "MAX_SEGMENT_BYTES", 4000)
+    disk = NoFiles()
+    writer = _writer(layout, disk, segment_bytes=1000)
+    disk.refuses = True
+    _log(writer, range(100))
+    assert 3900 < layout.journal(0, 0, 0).stat().st_size <= 4000
+    run = StoredRun(layout.root)
+    assert [row.step for row in run.rows()] == list(range(run.row_count))
+    assert 10 < run.row_count < 90
+    disk.refuses = False
+    _log(writer, range(100, 120))
+    writer.close(0, 1.0)
+    sealed = StoredRun(layout.root)
+    assert sealed.folded.dropped == 100 - run.row_count
+    assert sealed.row_count == run.row_count + 20
+    assert (sealed.state, sealed.damage) == ("finished", [])
 
 
 def test_a_run_that_can_not_be_sealed_stays_readable(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -106,6 +107,32 @@ def test_garbage_in_the_middle_costs_only_what_it_covers(
         if stop <= begin or start >= end:
             assert canonical(item) in found
     assert len(found) <= len(items)
+
+
+def test_damage_of_megabytes_costs_only_what_it_covers(tmp_path: Path) -> None:
+    """Whatever a disk gives back in place of a stretch of a journal, what follows is read.
+
+    One byte in a thousand of it may begin a frame of megabytes.
+    """
+    path = tmp_path / "j.wbk"
+    items = [["history", step, 1.0, 1.0, {"loss": step / 7}] for step in range(40_000)]
+    sizes = _write(path, items)
+    data = bytearray(path.read_bytes())
+    first, last = 10_000, 30_000
+    begin, end = sizes[first] + 10, sizes[last]
+    others = {
+        "garbage": Random(1).randbytes(end - begin),
+        "zeros": bytes(end - begin),
+        "lengths": (1 << 16).to_bytes(4, "little") * ((end - begin) // 4),
+    }
+    for what, content in others.items():
+        damaged = data[:begin] + content + data[begin + len(content) :]
+        path.write_bytes(damaged)
+        journal = read_journal(path)
+        steps = [record[1] for record in journal.records]
+        assert steps == [*range(first), *range(last, 40_000)], what
+        (damage,) = journal.damage
+        assert (damage.offset, damage.size) == (sizes[first], sizes[last] - sizes[first])
 
 
 def test_a_line_says_where_damage_is(tmp_path: Path) -> None:

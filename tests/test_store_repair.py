@@ -155,6 +155,19 @@ def test_an_artifact_without_its_content_is_dropped(run: Layout) -> None:
     assert verify_run(run.root).damage == []
 
 
+def test_a_directory_of_blobs_that_is_a_link_is_taken_away(run: Layout) -> None:
+    """What it leads to stays as it is, and where it is; the version goes."""
+    (directory,) = run.blobs.iterdir()
+    elsewhere = run.root.with_suffix(".blobs")
+    directory.rename(elsewhere)
+    directory.symlink_to(elsewhere)
+    report = repair_run(run.root)
+    assert report.artifacts == ["artifact 'model': 'model.keras' is a link"]
+    assert [path.read_bytes() for path in elsewhere.iterdir()] == [b"weights"]
+    assert not directory.is_symlink()
+    assert verify_run(run.root).damage == []
+
+
 def test_a_saved_file_without_its_content_is_dropped(layout: Layout, tmp_path: Path) -> None:
     """The file goes from the run's files, sealed or not; the others stay."""
     writer = RunWriter(layout, {**describe_process(), "host": "elsewhere", "from_step": 0})

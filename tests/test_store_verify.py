@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.damage import KILLED_ROWS, copy, files, flipped, only_the_killed_attempt, record
-from wandbkeras.errors import NotFoundError
+from wandbkeras.errors import DamagedError, NotFoundError
 from wandbkeras.store import document
 from wandbkeras.store.disk import Disk
 from wandbkeras.store.layout import Layout
@@ -167,6 +167,18 @@ def test_a_link_is_found(run: Layout) -> None:
     blob.symlink_to(elsewhere)
     assert _places(run) == [blob.relative_to(run.root).as_posix()]
     assert "'model'" in verify_run(run.root).artifacts["001-000-0000.json"]
+
+
+def test_a_directory_of_blobs_that_is_a_link_is_found(run: Layout) -> None:
+    """Nothing behind it is looked at, and what lies there is no content of the run."""
+    (directory,) = run.blobs.iterdir()
+    elsewhere = run.root.with_suffix(".blobs")
+    directory.rename(elsewhere)
+    directory.symlink_to(elsewhere)
+    assert _places(run) == [directory.relative_to(run.root).as_posix()]
+    assert "is a link" in verify_run(run.root).artifacts["001-000-0000.json"]
+    with pytest.raises(DamagedError, match="the blob is missing"):
+        StoredRun(run.root).blob(next(elsewhere.iterdir()).name)
 
 
 def test_a_run_that_is_being_recorded_is_verified(layout: Layout) -> None:

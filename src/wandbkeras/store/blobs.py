@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from wandbkeras.errors import UsageError
+from wandbkeras.errors import DamagedError, UsageError
 from wandbkeras.store.disk import Disk, make_directories, write_all
 from wandbkeras.store.layout import Layout
 from wandbkeras.store.schema import ArtifactFile
@@ -60,7 +60,15 @@ def adopt_blob(disk: Disk, layout: Layout, source: Path) -> ArtifactFile:
 def remove_blob(disk: Disk, layout: Layout, sha256: str) -> None:
     """Remove a blob that nothing in the run names any more; other runs keep theirs."""
     with suppress(FileNotFoundError):
-        disk.remove(layout.blob(sha256))
+        disk.remove(_place_of(layout, sha256))
+
+
+def _place_of(layout: Layout, sha256: str) -> Path:
+    """Return where a blob lies; DamagedError if a stranger made that lie outside of the run."""
+    path = layout.blob(sha256)
+    if layout.has_link(path.parent):
+        raise DamagedError(f"{path.parent}: a link: the blobs of a run lie in it")
+    return path
 
 
 @contextmanager
@@ -98,7 +106,7 @@ def _is_cloned(disk: Disk, fd: int, source: Path) -> bool:
 
 def _place(disk: Disk, layout: Layout, path: Path, fd: int, content: ArtifactFile) -> None:
     """Make the file at ``path``, open as ``fd``, the blob; it goes if the blob is there already."""
-    target = layout.blob(content.sha256)
+    target = _place_of(layout, content.sha256)
     make_directories(disk, target.parent, within=layout.root)
     if not target.is_symlink() and target.is_file() and target.stat().st_size == content.size:
         is_there = True

@@ -9,13 +9,15 @@ The bytes are specified in ``docs/format.md``, section "Journal".
 
 from __future__ import annotations
 
+import errno
+import os
 import struct
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -24,6 +26,9 @@ from wandbkeras.store.disk import Disk, write_all
 from wandbkeras.store.layout import read_file
 from wandbkeras.store.schema import FORMAT_VERSION, check_version
 
+if TYPE_CHECKING:
+    from wandbkeras.store.search import FrameSearch
+
 MAGIC = b"\x89wbk\r\n\x1a\n"
 JOURNAL_FORMAT = "wandbkeras-journal"
 # Nothing we write comes near; a length beyond it is damage, not a record. Documented, as the rest,
@@ -31,11 +36,6 @@ JOURNAL_FORMAT = "wandbkeras-journal"
 MAX_FRAME_BYTES = 1 << 26
 MAX_SEGMENT_BYTES = 1 << 30
 MAX_DAMAGE = 1_000
-# Looking for the next sound frame, byte by byte, may cost a checksum of megabytes at each; a byte
-# without one costs as much as some that are checked.
-_SEARCH_BYTES = 1 << 32
-_STEP_BYTES = 64
-
 # No file system leaves holes of other sizes after a power cut; most have larger blocks.
 _BLOCK = 4096
 _HEAD = struct.Struct("<II")
@@ -127,9 +127,16 @@ class JournalWriter:
         self.size = len(first)
 
     def append(self, frame: bytes) -> None:
-        """Append one frame; OSError if the disk did not take all of it (then none of it stays)."""
+        """Append one frame; OSError if the disk did not take all of it (then none of it stays).
+
+        Nor does the segment take more than a reader would: that it gets so large means that no
+        other could be begun for long.
+        """
         if self._overhang:
             self._cut()
+        size = self.size + len(frame)
+        if size > MAX_SEGMENT_BYTES:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(self.path))
         try:
             taken = self._disk.write(self._fd, frame)
             if taken != len(frame):
@@ -138,7 +145,12 @@ class JournalWriter:
             self._overhang = True
             self._cut()
             raise
-        self.size += len(frame)
+        self.size = size
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it should not go on for long: at twice the size it takes nothing more."""
+        return self.size > MAX_SEGMENT_BYTES // 2
 
     def sync(self) -> None:
         """Return when everything appended so far survives a power cut; closed, it did before."""
@@ -190,20 +202,19 @@ def read_journal(
         if journal.damage:
             journal.damage = [Damage(path, 0, len(data), "not a journal: no sound frame in it")]
     elif journal.damage:
-        journal.damage = list(_between_steps(journal, data))
+        journal.damage = list(_between_steps(journal.damage, frames.again()))
     return journal
 
 
-def _between_steps(journal: Journal, data: bytes) -> Iterator[Damage]:
+def _between_steps(found: Iterable[Damage], frames: _Frames) -> Iterator[Damage]:
     """Yield the damage, saying after which step of the history it is, and before which."""
-    frames = _Frames(journal.path, data)
     # The second element of an event is a string, that of a row its step.
     rows = [
         (frames.offset, payload[1])
         for payload in frames
         if isinstance(payload, list) and len(payload) > 1 and isinstance(payload[1], int)
     ]
-    for damage in journal.damage:
+    for damage in found:
         before = next((step for end, step in reversed(rows) if end <= damage.offset), None)
         after = next((step for end, step in rows if end > damage.offset + damage.size), None)
         places = (("after step", before), ("before step", after))
@@ -224,8 +235,9 @@ class _Frames:
         self.offset = len(MAGIC)
         self.damage: list[Damage] = []
         self.torn = 0
-        self._work = _SEARCH_BYTES
         self._decode = decode
+        self._search: FrameSearch | None = None
+        self._known: dict[int, int | None] = {}  # what the search found
 
     def __iter__(self) -> Iterator[Any]:
         size, frame_at, decode = len(self.data), self._frame_at, self._decode
@@ -250,7 +262,6 @@ class _Frames:
         length, checksum = _HEAD.unpack_from(data, offset)
         if not 0 < length <= MAX_FRAME_BYTES or length > len(data) - start:
             return None
-        self._work -= length
         payload = data[start : start + length]
         head = data[offset : offset + _LENGTH_BYTES]
         return payload if zlib.crc32(payload, zlib.crc32(head)) == checksum else None
@@ -258,15 +269,12 @@ class _Frames:
     def _skip_to_next(self) -> bool:
         """Move to the next sound frame and note the damage before it; False if there is none."""
         start = self.offset
-        for offset in range(start + 1, len(self.data)):
-            self._work -= _STEP_BYTES
-            if self._work < 0:
-                break
-            if self._frame_at(offset) is not None:
-                reason = "no sound frame (checksum or length does not match)"
-                self.damage.append(Damage(self.path, start, offset - start, reason))
-                self.offset = offset
-                return True
+        found = self._first_sound(start + 1)
+        if found is not None:
+            reason = "no sound frame (checksum or length does not match)"
+            self.damage.append(Damage(self.path, start, found - start, reason))
+            self.offset = found
+            return True
         self.offset = len(self.data)
         if self._is_torn(start):
             self.torn = len(self.data) - start
@@ -274,6 +282,23 @@ class _Frames:
             reason = "no sound frame up to the end, and not the beginning of one either"
             self.damage.append(Damage(self.path, start, len(self.data) - start, reason))
         return False
+
+    def _first_sound(self, start: int) -> int | None:
+        """Return the first offset from ``start`` on at which there is a sound frame."""
+        if start not in self._known:
+            if self._search is None:
+                # Only damage needs it, and numpy takes long to import.
+                from wandbkeras.store.search import FrameSearch
+
+                self._search = FrameSearch(self.data, MAX_FRAME_BYTES)
+            self._known[start] = self._search.first(start)
+        return self._known[start]
+
+    def again(self) -> _Frames:
+        """Return another iteration, that searches for nothing that was found before."""
+        frames = _Frames(self.path, self.data)
+        frames._known = self._known
+        return frames
 
     def _is_torn(self, start: int) -> bool:
         """Whether the end from ``start`` is what a killed process or a power cut leaves.

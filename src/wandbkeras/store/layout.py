@@ -221,6 +221,14 @@ class Layout:
                 if meant and not entry.is_dir(follow_symlinks=False):
                     raise DamagedError(f"{directory / entry.name}: {_REFUSED}")
 
+    def has_link(self, path: Path) -> bool:
+        """Whether ``path``, or a directory on the way to it, is a link, which leads out of the run.
+
+        What is written, moved or removed by such a path would be another's.
+        """
+        inside = path.relative_to(self.root)
+        return any((self.root / name).is_symlink() for name in (inside, *inside.parents[:-1]))
+
     def size(self) -> int:
         """Return the bytes of the run's plain files."""
         return sum(map(_plain_size, files_below(self.root)))

@@ -117,7 +117,12 @@ def decode_part(
         columns.check_table(table, path.parent.name)
         return table
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise DamagedError(f"{path}: {error}") from error
+        raise DamagedError(f"{path}: {in_a_line(error)}") from error
+
+
+def in_a_line(error: Exception) -> str:
+    """Return what Arrow says, which may have many lines, in one."""
+    return " ".join(str(error).split())
 
 
 def file_sha256(path: Path, root: Path | None = None, *, limit: int | None = None) -> str:

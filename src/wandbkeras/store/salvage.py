@@ -20,7 +20,7 @@ from wandbkeras.store.chunks import Inspection, inspect
 from wandbkeras.store.journal import Damage
 from wandbkeras.store.layout import Layout, read_file
 from wandbkeras.store.pages import check_memory
-from wandbkeras.store.parquet import MAX_PART_BYTES, Part, decode_part, file_sha256
+from wandbkeras.store.parquet import MAX_PART_BYTES, Part, decode_part, file_sha256, in_a_line
 from wandbkeras.store.row_groups import RowGroup
 from wandbkeras.store.schema import ArtifactVersion, RunInfo
 from wandbkeras.store.seal import Manifest
@@ -207,7 +207,7 @@ def _made_as_a_part(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, TypeError, KeyError, pa.ArrowException) as error:
-        raise DamagedError(f"{path}: {error}") from error
+        raise DamagedError(f"{path}: {in_a_line(error)}") from error
 
 
 def _writer_of(part: Part) -> tuple[int, int]:

@@ -84,7 +84,7 @@ class Source:
     def blob(self, sha256: str) -> Path:
         """Return the path of a blob whose bytes are what its name says."""
         path = self.layout.blob(sha256)
-        if not path.is_file() or path.is_symlink():
+        if not path.is_file() or self.layout.has_link(path):
             raise DamagedError(f"{path}: the blob is missing")
         if file_sha256(path, self.layout.root) != sha256:
             raise DamagedError(f"{path}: the SHA-256 does not match: bytes were changed")

@@ -70,7 +70,7 @@ class _Verifier:
         self._check_artifacts(views)
         self._check_saved_files(views)
         self._check_tables(views)
-        for path in self._files(self.layout.receipts, "*.json"):
+        for path in self._documents(self.layout.receipts):
             self._count(path)
             try:
                 document.read(path, self.layout.root)
@@ -125,7 +125,7 @@ class _Verifier:
                     self.source.missing(Path(error.filename))
 
     def _check_blobs(self) -> None:
-        for path in self._files(self.layout.blobs, "*/*"):
+        for path in self._files(self.layout.blobs, depth=1):
             if path.name.startswith("."):
                 continue
             self._count(path)
@@ -138,7 +138,7 @@ class _Verifier:
     def _check_artifacts(self, views: list[AttemptView]) -> None:
         dropped = {name for view in views for name in view.state.dropped_artifacts}
         logged = [name for view in views for name in view.state.artifacts if name not in dropped]
-        there = [path.name for path in self._files(self.layout.artifacts, "*.json")]
+        there = [path.name for path in self._documents(self.layout.artifacts)]
         for name in dict.fromkeys((*logged, *there)):
             version = self._artifact(name)
             self._count(self.layout.artifacts / name)
@@ -201,18 +201,23 @@ class _Verifier:
 
     def _check_named(self, sha256: str, size: int, what: str) -> None:
         path = self.layout.blob(sha256)
-        if path.is_symlink():
+        if self.layout.has_link(path):
             self._bad_blobs[sha256] = "a link"
         elif not path.is_file() and sha256 not in self._bad_blobs:
             self._bad_blobs[sha256] = "missing"
             relative = path.relative_to(self.layout.root)
             self.source.note(Damage(relative, 0, size, f"missing: {what}", 0))
 
-    def _files(self, directory: Path, pattern: str) -> Iterator[Path]:
-        """Yield the plain files; a link is none of ours, and noted."""
-        for path in sorted(directory.glob(pattern)) if directory.is_dir() else ():
+    def _documents(self, directory: Path) -> Iterator[Path]:
+        return (path for path in self._files(directory) if path.suffix == ".json")
+
+    def _files(self, directory: Path, depth: int = 0) -> Iterator[Path]:
+        """Yield the plain files, ``depth`` directories down; a link is none of ours, and noted."""
+        for path in sorted(directory.iterdir()) if directory.is_dir() else ():
             if path.is_symlink():
                 self.source.note_file(path, "a link: the files of a run lie in it", rows=0)
+            elif depth and path.is_dir():
+                yield from self._files(path, depth - 1)
             elif path.is_file():
                 yield path
 

@@ -365,7 +365,8 @@ class RunWriter:
             journal = self._open_segment()
         except OSError:
             self._segment -= 1  # go on in the old one: it may still have room
-            self._rotate_at = self._journal.size + self._room.segment_bytes // 8
+            later = self._journal.size + self._room.segment_bytes // 8
+            self._rotate_at = 0 if self._journal.is_large else later
             return
         self._rotate_at = self._room.segment_bytes
         self._retired.append(self._journal)
