@@ -50,8 +50,8 @@ def binned(values: Numbers, bins: int) -> Binned:
     """
     stats, finite, low, high = _divided(values)
     if not finite.size:
-        edges = np.linspace(0.0, 1.0, bins + 1, dtype=values.dtype)
-        return Binned(np.zeros(bins, np.intp), edges.astype(np.float64), stats)
+        empty = np.linspace(0.0, 1.0, bins + 1, dtype=values.dtype)
+        return Binned(np.zeros(bins, np.intp), empty.astype(np.float64), stats)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         edges = _edges(low, high, bins)
         if edges is None and finite.dtype != np.float64:
