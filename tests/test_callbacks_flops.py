@@ -208,6 +208,16 @@ def test_a_model_that_fit_builds_is_counted(start: Start, stored: Stored) -> Non
     assert stored(run).summary["GMACs"] == 12e-9
 
 
+def test_a_sample_may_be_asked_for(start: Start) -> None:
+    """When the training begins, and not before."""
+    run = start()
+    made = stack((None, 3), layers.Dense(2), layers.GlobalAveragePooling1D())
+    part = FlopsLogger(sample=lambda: np.zeros((1, 5, 3), np.float32))
+    part.set_model(made)
+    part.on_train_begin()
+    assert run.summary["GMACs"] == 5 * 3 * 2 / 1e9
+
+
 def test_what_can_not_be_counted_is_said(
     start: Start, stored: Stored, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -24,7 +24,8 @@ class FlopsLogger(WhenBuilt):
     be counted is said, and recorded as a failure.
 
     Args:
-        sample: a batch of inputs, for a model that doesn't tell what it takes.
+        sample: a batch of inputs, for a model that doesn't tell what it takes; or a function that
+            is called for it when it is needed.
     """
 
     def __init__(self, sample: Any = None) -> None:
@@ -32,7 +33,8 @@ class FlopsLogger(WhenBuilt):
         self.sample = sample
 
     def record(self) -> None:
-        flops = model_flops(self.model, self.sample)
+        sample = self.sample() if callable(self.sample) else self.sample
+        flops = model_flops(self.model, sample)
         self.run.summary.update(
             {
                 "GFLOPs": flops.gflops,
