@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -202,6 +203,15 @@ def test_a_model_that_can_not_be_cloned_is_saved_all_the_same(
         "the model can't be cloned, so it is saved while training waits (NotImplementedError)"
         in said[0]
     )
+
+
+def test_a_callback_can_be_copied_before_it_trains(start: Start, stored: Stored) -> None:
+    """As tuners do, which train with a copy of it each time."""
+    run = start()
+    callback = copy.deepcopy(WandbCallback(monitor="loss", save_model="background"))
+    fit(model(run_eagerly=True), callback, epochs=1)
+    run.finish()
+    assert len(stored(run).artifacts) == 1
 
 
 def test_another_model_is_cloned_anew(start: Start, stored: Stored) -> None:

@@ -191,6 +191,20 @@ def test_a_graph_that_is_there_is_not_recorded_again(start: Start, stored: Store
     assert [graph["nodes"][-1]["output_shape"] for graph in graphs] == [[None, 1], [None, 2]]
 
 
+def test_where_keras_keeps_its_graph_elsewhere_that_is_said(
+    start: Start, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The layers are recorded, without edges."""
+    monkeypatch.setattr("wandbkeras.callbacks.graph.traced_function", lambda model: None)
+    run = start()
+    part = GraphLogger()
+    part.set_model(model())
+    part.on_train_begin()
+    graph = run.summary["graph"]
+    assert ([found["id"] for found in graph["nodes"]], graph["edges"]) == (["out"], [])
+    assert "keeps a model's graph where it is not looked for" in capfd.readouterr().err
+
+
 def test_no_graph_unless_wanted(start: Start, stored: Stored) -> None:
     """``save_graph=False`` keeps it out."""
     run = start()

@@ -30,7 +30,7 @@ class Clone:
     def __init__(self, model: keras.Model, *, optimizer: bool) -> None:
         self._optimizer = optimizer
         # What `from_config` of a user's class may raise.
-        errors = (TypeError, ValueError, AttributeError, LookupError, NotImplementedError)
+        errors = (TypeError, ValueError, AttributeError, LookupError, RuntimeError)
         try:
             with keras.device("cpu"):
                 self._model = keras.models.clone_model(model)

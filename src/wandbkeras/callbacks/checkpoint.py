@@ -72,7 +72,8 @@ class BestCheckpoint(Part):
         self.save_weights_only = bool(save_weights_only)
         self.verbose = verbose
         self.save_optimizer = save_optimizer
-        self._thread = NewestWins() if background else None
+        self.background = background
+        self._thread: NewestWins | None = None  # made when needed: a callback may be copied before
         self._clone: Clone | None = None
         self._is_cloned = False
         self._previous: float | None = None
@@ -101,14 +102,15 @@ class BestCheckpoint(Part):
         if run.dir is None:
             return
         version = self._version(run, name, epoch, best.value)
-        if self._thread is None or (clone := self._cloned()) is None:
+        clone = self._cloned() if self.background else None
+        if clone is None:
             self._record(version, partial(self._write, self.model))
-            return
-        write = partial(
-            clone.write, clone.snapshot(self.model), weights_only=self.save_weights_only
-        )
-        run.before_finish(self._thread.wait)
-        self._thread.submit(lambda: self._record_in_background(version, write))
+        else:
+            snapshot = clone.snapshot(self.model)
+            write = partial(clone.write, snapshot, weights_only=self.save_weights_only)
+            self._thread = self._thread or NewestWins()
+            run.before_finish(self._thread.wait)
+            self._thread.submit(partial(self._record_in_background, version, write))
 
     @never_raises
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
@@ -135,11 +137,10 @@ class BestCheckpoint(Part):
     def _cloned(self) -> Clone | None:
         """Return a clone of the model, one a ``fit``; None, and say so, if it can't be cloned."""
         if not self._is_cloned:
-            self._is_cloned = True
+            self._is_cloned, self._clone = True, None
             try:
                 self._clone = Clone(self.model, optimizer=self.save_optimizer)
             except NotClonedError as error:
-                self._clone = None
                 print(  # noqa: T201
                     "wandbkeras: the model can't be cloned, so it is saved while training waits "
                     f"({error})",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from itertools import repeat
 from typing import Any
@@ -20,6 +21,12 @@ class GraphLogger(WhenBuilt):
 
     def record(self) -> None:
         graph = model_graph(self.model)
+        if traced_function(self.model) is None and getattr(self.model, "inputs", None):
+            print(  # noqa: T201
+                f"wandbkeras: Keras {keras.__version__} keeps a model's graph where it is not "
+                "looked for: the summary's graph has the layers, and no edges",
+                file=sys.stderr,
+            )
         if self.run.summary.get(GRAPH) != graph:
             self.run.summary[GRAPH] = graph
 
