@@ -55,12 +55,79 @@ def test_two_fits_are_one_run(start: Start, stored: Stored) -> None:
         ({"monitr": "a"}, r"unknown argument 'monitr'; did you mean 'monitor'\?"),
         ({"log_batch_freq": 1}, r"'log_batch_freq'; did you mean 'log_batch_frequency'\?"),
         ({"xyz": 1}, "unknown argument 'xyz'; expected monitor, "),
+        ({"log_weigths": True}, r"'log_weigths'; did you mean 'log_weights'\?"),
     ],
 )
 def test_an_unknown_argument_is_refused(arguments: dict[str, Any], message: str) -> None:
     """The message names the nearest known one, or all of them."""
     with pytest.raises(UsageError, match=f"WandbCallback: .*{message}"):
         WandbCallback(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"log_weights": "yes"}, "log_weights: received 'yes'; expected True or False"),
+        ({"log_gradients": 1}, "log_gradients: received 1; expected True or False"),
+        ({"gradient_frequency": 5}, "gradient_frequency: expected log_gradients=True with it"),
+        (
+            {"gradient_batches": 5},
+            "gradient_batches: expected log_gradients=True and training_data",
+        ),
+        (
+            {"log_gradients": True, "gradient_batches": 5},
+            "gradient_batches: expected log_gradients=True and training_data",
+        ),
+        (
+            {"log_gradients": True, "training_data": data(), "gradient_frequency": 5},
+            "gradient_frequency: expected .* no training_data",
+        ),
+        (
+            {"log_gradients": True, "gradient_frequency": 0},
+            "gradient_frequency: received 0; expected a number of steps from 1",
+        ),
+        ({"log_gradients": True, "training_data": 3}, "training_data: received int; expected"),
+    ],
+)
+def test_wrong_arguments_for_histograms_are_refused(
+    arguments: dict[str, Any], message: str
+) -> None:
+    """At once, with what was received and what is expected."""
+    with pytest.raises(UsageError, match=message):
+        WandbCallback(**arguments)
+
+
+@pytest.mark.parametrize("training_data", [None, data()], ids=["of the steps", "of the data"])
+def test_weights_gradients_and_metrics_of_an_epoch_are_one_row(
+    start: Start, stored: Stored, training_data: Any
+) -> None:
+    """In wandb's order, under wandb's keys; the summary has the latest."""
+    run = start()
+    callback = WandbCallback(
+        log_weights=True, log_gradients=True, training_data=training_data, save_model=False
+    )
+    made = model("mae")
+    fit(made, callback, epochs=2)
+    assert not any(part.failures for part in callback.parts)
+    rows = list(stored(run).rows())
+    assert [row.values["epoch"] for row in rows] == [0, 1]
+    histograms = [
+        "parameters/out.weights", "parameters/out.bias",
+        "gradients/out/kernel.gradient", "gradients/out/bias.gradient",
+    ]  # fmt: skip
+    for row in rows:
+        assert set(row.values) == {*histograms, "epoch", "loss", "mae", "learning_rate"}
+    weights = wandbkeras.Histogram(made.get_layer("out").kernel.numpy()).to_value()
+    assert rows[1].values[histograms[0]] == weights
+    assert rows[1].values[histograms[2]]["stats"]["count"] == 3
+    assert stored(run).summary[histograms[0]] == weights
+
+
+def test_only_what_is_asked_for_is_done(start: Start) -> None:
+    """Batches are followed only for the gradients of steps."""
+    default = keras.callbacks.Callback.on_train_batch_begin
+    assert WandbCallback(log_weights=True).on_train_batch_begin.__func__ is default
+    assert WandbCallback(log_gradients=True).on_train_batch_begin.__func__ is not default
 
 
 def test_a_part_that_fails_stops_neither_training_nor_the_others(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import importlib.util
 import pkgutil
 from pathlib import Path
 
@@ -11,9 +12,19 @@ import pytest
 
 import wandbkeras
 
+# What can be imported only where its framework is.
+ABSENT = {
+    f"wandbkeras.callbacks.backends.{name}"
+    for name in ("jax", "tensorflow", "torch")
+    if importlib.util.find_spec(name) is None
+}
 MODULES = [
     "wandbkeras",
-    *(module.name for module in pkgutil.walk_packages(wandbkeras.__path__, "wandbkeras.")),
+    *(
+        module.name
+        for module in pkgutil.walk_packages(wandbkeras.__path__, "wandbkeras.")
+        if module.name not in ABSENT
+    ),
 ]
 
 

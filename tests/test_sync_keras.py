@@ -10,10 +10,14 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+import keras
 import pytest
 
+import wandbkeras
+from tests.keras_models import fit
 from tests.server.process import LoopbackServer
 from tests.syncing import command, connect, held, printed, sync_one
+from wandbkeras import WandbCallback
 from wandbkeras.store.reader import StoredRun
 
 # Trains forever when the first argument says so; prints each epoch once its row is recorded.
@@ -117,3 +121,34 @@ def test_a_killed_fit_arrives_as_far_as_it_came(
     assert [a.aliases[-1] for a in found.logged_artifacts][:1] == ["epoch_0"]
     assert "crashed" in command("ls", path).stdout
     assert json.loads(found.files["wandb-metadata.json"])["host"] == found.host
+
+
+def test_histograms_of_a_fit_arrive(
+    tmp_path: Path, wandb_server: LoopbackServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counts and edges of weights and gradients, in the row of their epoch; no count of NaN."""
+    layers = [keras.Input((3,)), keras.layers.Dense(2, name="a"), keras.layers.Dense(1, name="b")]
+    made = keras.Sequential(layers)
+    made.compile("sgd", "mse", run_eagerly=True)
+    made.get_layer("a").bias.assign([0.0, float("nan")])
+    callback = WandbCallback(log_weights=True, log_gradients=True, save_model=False)
+    with wandbkeras.init(project="digits", id="k3j9x2ab", dir=tmp_path / "runs") as run:
+        fit(made, callback, epochs=2)
+    connect(wandb_server, tmp_path / "home", monkeypatch)
+    assert sync_one(run.dir).error is None
+
+    assert run.dir is not None
+    rows = held(wandb_server, "k3j9x2ab").rows
+    assert [row["epoch"] for row in rows] == [0, 1]
+    for row, recorded in zip(rows, StoredRun(Path(run.dir)).rows(), strict=True):
+        histograms = {key: value for key, value in row.items() if "/" in key}
+        assert set(histograms) == {
+            "parameters/a.weights", "parameters/a.bias", "gradients/a/kernel.gradient",
+            "parameters/b.weights", "parameters/b.bias", "gradients/a/bias.gradient",
+            "gradients/b/kernel.gradient", "gradients/b/bias.gradient",
+        }  # fmt: skip
+        for key, value in histograms.items():
+            stats = recorded.values[key]["stats"]
+            assert value == {k: v for k, v in recorded.values[key].items() if k != "stats"}
+            assert sum(value["values"]) == stats["count"] - stats["nan"]
+            assert len(value["bins"]) == 65

@@ -28,19 +28,22 @@ _BOUNDS = (np.arange(_POSINF + 1, dtype=np.uint32) << LOWER_BITS).view(np.float3
 _ASCENDING = np.r_[_NEGINF - 1 : BUCKETS // 2 - 1 : -1, 0:_POSINF]
 _ASCENDING_BOUNDS = np.r_[-_BOUNDS[:0:-1], _BOUNDS]
 
+# A kernel may multiply by the inverse, and take a denormal one for zero.
+_SCALES = (2.0**-125, 2.0**125)
+
 
 def moments(values: Any) -> Any:
     """Return the smallest, the largest, the scale, and the sums of the ratios and their squares.
 
     ``values`` is a row of float32 of the backend, and so is the result, of five elements. The
-    ratios are the finite values divided by the scale, their largest magnitude: no square overflows
-    or vanishes.
+    ratios are the finite values divided by the scale, which is near their largest magnitude: no
+    square overflows, none that matters vanishes.
     """
     ops = keras.ops
     finite = ops.isfinite(values)
     low = ops.min(ops.where(finite, values, math.inf))
     high = ops.max(ops.where(finite, values, -math.inf))
-    scale = ops.maximum(ops.maximum(-low, high), float(np.finfo(np.float32).tiny))
+    scale = ops.clip(ops.maximum(-low, high), *_SCALES)
     scale = ops.where(low <= high, scale, 1.0)  # no value is finite
     ratios = ops.where(finite, values, 0.0) / scale
     return ops.stack([low, high, scale, ops.sum(ratios), ops.sum(ratios * ratios)])

@@ -37,9 +37,15 @@ def gradient_step(model: keras.Model, variables: Sequence[Any]) -> Callable[...,
 
 @contextmanager
 def _training_mode(model: keras.Model) -> Iterator[None]:
-    """Put layers made of Torch modules in training mode, and their buffers back afterwards."""
+    """Put the model in training mode; afterwards put back that and what its modules keep.
+
+    What modules of Torch keep in buffers, as statistics, is no variable of Keras.
+    """
     was_training = model.training
-    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    # A Keras layer does not register the layers in it as Torch's modules.
+    layers = getattr(model, "_flatten_layers", lambda: [model])()
+    kept = {id(buffer): buffer for layer in layers for buffer in layer.buffers()}
+    buffers = [(buffer, buffer.clone()) for buffer in kept.values()]
     model.train()
     try:
         yield
