@@ -140,7 +140,7 @@ def with_part(stream: str, data: bytes | Callable[[], bytes]) -> Change:
 def _checksums(path: Path) -> tuple[str, str]:
     try:
         return checksums(path)
-    except (OSError, pa.ArrowException):
+    except (OSError, ValueError, pa.ArrowException):
         return "", ""
 
 

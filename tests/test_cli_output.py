@@ -79,7 +79,7 @@ def test_progress_is_shown_on_a_terminal_only(
     env = wandb_server.environ(tmp_path)
     code, seen = on_a_terminal("sync", finished, env=env)
     assert code == 0
-    steps = ["asking", "sending 1 rows and 0 artifact versions", "reading back", "verified"]
+    steps = ["asking", "sending 1 rows, 0 artifact versions", "reading back", "verified"]
     found = [seen.find(step) for step in steps]
     assert found == sorted(found)
     assert found[0] >= 0
@@ -104,7 +104,7 @@ def test_an_interrupted_sync_says_how_to_go_on(
     finished: Path, wandb_server: LoopbackServer, tmp_path: Path
 ) -> None:
     """Ctrl-C ends with 130, one line and no traceback."""
-    wandb_server.add_fault("delay", kind="file_stream", seconds=5.0)
+    wandb_server.add_fault("delay", kind="file_stream", seconds=30.0)
     syncing = subprocess.Popen(
         [COMMAND, "sync", finished, "--json"],
         env=wandb_server.environ(tmp_path),

@@ -283,13 +283,14 @@ def read_rows(history: pa.Table, histograms: pa.Table | None = None) -> Iterator
             yield Row(step, timestamp, runtime, values, attempt)
 
 
-def check_table(table: pa.Table, stream: str) -> None:
-    """Raise ValueError unless a table that was read has the columns of its stream."""
+def checked_table(table: pa.Table, stream: str) -> pa.Table:
+    """Return a table that was read, its columns those of its stream; ValueError if they aren't."""
     names, schema = table.column_names, table.schema
     expected = SCHEMAS.get(stream)
     if expected is None:
-        return
-    if len(set(names)) != len(names) or not set(expected.names) <= set(names):
+        return table
+    missing, more = set(expected.names).difference(names), set(names).difference(expected.names)
+    if len(set(names)) != len(names) or missing or (more and stream != "history"):
         raise ValueError(f"not the columns of the {stream}")
     for field in schema:
         if field.name in expected.names:
@@ -300,6 +301,8 @@ def check_table(table: pa.Table, stream: str) -> None:
             kinds = tuple(_TYPES.values()) if stream == "history" else (field.type,)
         if field.type not in kinds or (is_json(field) and field.type != pa.string()):
             raise ValueError(f"a column {field.name!r:.80} of type {field.type!s:.80}")
+        if pa.types.is_string(field.type) or pa.types.is_list(field.type):
+            table[field.name].validate(full=True)  # Parquet holds any bytes as text
     required = [field.name for field in expected if not field.nullable]
     if any(table[name].null_count for name in required):
         raise ValueError("nothing where there must be a value")
@@ -310,6 +313,8 @@ def check_table(table: pa.Table, stream: str) -> None:
         edges = pc.subtract(pc.list_value_length(table["bins"]), 1)
         if not pc.all(pc.equal(edges, pc.list_value_length(table["values"])), min_count=0).as_py():
             raise ValueError("histograms whose bins don't match their counts")
+    # Whoever wrote it may have put them in another order.
+    return table if stream == "history" else table.select(expected.names).cast(expected)
 
 
 def _from_json(text: str, name: str, step: int) -> Any:

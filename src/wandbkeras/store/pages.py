@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -153,13 +153,22 @@ def _pages(data: bytes | FileBytes, column: pq.ColumnChunkMetaData) -> Iterator[
     while at < end:
         header, at = _struct(data, at)
         plain, second = header.get(5) or header.get(7), header.get(8)
-        kind: dict[int, Any] = plain or second or {}
-        values, encoding = kind.get(1, 0), kind.get(4 if second else 2, 0)
-        inflated, size = header.get(2, -1), header.get(3, -1)
+        kind = plain or second or {}
+        if type(kind) is not dict:
+            raise ValueError("a page header that makes no sense")
+        values, encoding = _number(kind, 1, 0), _number(kind, 4 if second else 2, 0)
+        inflated, size = _number(header, 2, -1), _number(header, 3, -1)
         if min(values, inflated, size) < 0 or at + size > end:
             raise ValueError("a page header that makes no sense")
         yield _Page(inflated, values, encoding, is_dictionary=7 in header)
         at += size
+
+
+def _number(fields: Mapping[int, Any], field: int, missing: int) -> int:
+    value = fields.get(field, missing)
+    if type(value) is not int:
+        raise ValueError("a page header that makes no sense")
+    return value
 
 
 def _struct(data: bytes | FileBytes, at: int, nesting: int = 0) -> tuple[dict[int, Any], int]:

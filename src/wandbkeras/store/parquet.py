@@ -114,8 +114,7 @@ def decode_part(
             check_memory(file, data)
             known = None if names is None else [n for n in names if n in file.schema_arrow.names]
             table = file.read(columns=known)
-        columns.check_table(table, path.parent.name)
-        return table
+        return columns.checked_table(table, path.parent.name)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise DamagedError(f"{path}: {in_a_line(error)}") from error
 

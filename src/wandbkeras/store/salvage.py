@@ -77,8 +77,7 @@ class Salvage(Source):
             table = decode_part(path, data, names)
         else:
             with _made_as_a_part(path):
-                table = self._sound(part, data, names)
-                columns.check_table(table, part.stream)
+                table = columns.checked_table(self._sound(part, data, names), part.stream)
         rebuilt = self._rebuilt.get(_writer_of(part))
         return table if rebuilt is None else rebuilt.without_doubles(part, table)
 
