@@ -14,6 +14,8 @@ from wandbkeras.callbacks.part import Part, never_raises
 from wandbkeras.errors import UsageError
 
 MODES = ("auto", "min", "max")
+# Words of names, between underscores, of metrics that are better the larger they are.
+_LARGER_IS_BETTER = {"auc", "dice", "f1", "iou", "precision", "r2", "recall", "similarity"}
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,8 @@ class BestMetric(Part):
     Args:
         monitor: the metric to watch, a key of the epoch's ``logs``.
         mode: ``min``, ``max``, or ``auto``: the direction that the Keras metric of this name
-            declares, else maximum for names with ``acc`` or beginning with ``fmeasure``, else
-            minimum.
+            declares, else maximum for names with ``acc`` or beginning with ``fmeasure``, or with
+            a word like ``auc``, ``f1`` or ``iou`` in them, else minimum.
         log_best_prefix: what comes before the two names; None keeps them out of the summary.
 
     ``best`` is None until there was a value; ``improved`` says if the last epoch set it. A value of
@@ -106,4 +108,11 @@ def _declared_direction(model: keras.Model, name: str) -> str | None:
 
 
 def _direction_by_name(name: str) -> str:
-    return "max" if "acc" in name or name.startswith("fmeasure") else "min"
+    """Return the direction of a metric that declares none: a custom one, or one of tf_keras.
+
+    >>> _direction_by_name("my_f1"), _direction_by_name("mean_io_u"), _direction_by_name("mae")
+    ('max', 'max', 'min')
+    """
+    if "acc" in name or name.startswith("fmeasure") or "io_u" in name:
+        return "max"
+    return "min" if _LARGER_IS_BETTER.isdisjoint(name.lower().split("_")) else "max"

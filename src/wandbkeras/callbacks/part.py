@@ -10,8 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-import keras
-
+from wandbkeras.callbacks.any_keras import AnyKerasCallback
 from wandbkeras.errors import DiskFullError
 from wandbkeras.recording.recorder import Run
 from wandbkeras.recording.session import active_run, init
@@ -19,7 +18,7 @@ from wandbkeras.recording.session import active_run, init
 Hook = TypeVar("Hook", bound=Callable[..., None])
 
 
-class Part(keras.callbacks.Callback):  # type: ignore[misc]
+class Part(AnyKerasCallback):
     """A callback that records into the active run, starting one if there is none.
 
     ``failures`` counts the hooks that failed; the first is said on standard error, all are counted

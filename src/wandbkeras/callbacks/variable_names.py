@@ -26,7 +26,9 @@ class VariableNames:
         """Return the name of a variable, also of one that is not the model's own."""
         name = self._names.get(id(variable))
         if name is None:
-            path = variable.path.removeprefix(self._own)
+            # Under tf_keras a variable has a name alone, which is its path.
+            path = getattr(variable, "path", None) or variable.name.removesuffix(":0")
+            path = path.removeprefix(self._own)
             number = self._taken.get(path, 0)
             self._taken[path] = number + 1
             name = self._names[id(variable)] = f"{path}_{number}" if number else path

@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from wandbkeras.callbacks.any_keras import AnyKerasCallback
 from wandbkeras.callbacks.arguments import checked_flag
 from wandbkeras.callbacks.best import BestMetric
 from wandbkeras.callbacks.checkpoint import BestCheckpoint
@@ -42,7 +43,7 @@ _ARGUMENTS = (
 )
 
 
-class WandbCallback(keras.callbacks.Callback):  # type: ignore[misc]
+class WandbCallback(AnyKerasCallback):
     """Records a ``fit`` into the active run, starting one if there is none.
 
     Names, defaults and keys are those of ``wandb.keras.WandbCallback``. No hook raises into

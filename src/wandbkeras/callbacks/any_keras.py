@@ -1,0 +1,36 @@
+"""A callback that Keras 3 and ``tf_keras``, which is Keras 2, both take."""
+
+from __future__ import annotations
+
+import keras
+
+_TRAIN_BATCH_HOOKS = (
+    "on_batch_begin",
+    "on_batch_end",
+    "on_train_batch_begin",
+    "on_train_batch_end",
+)
+
+
+class AnyKerasCallback(keras.callbacks.Callback):  # type: ignore[misc]
+    """Answers what ``tf_keras`` asks of a callback and Keras 3 no longer does.
+
+    Which batch hooks there are: with none, ``tf_keras`` calls none. And whether the logs may be
+    tensors: they are numbers, as Keras 3 passes them.
+    """
+
+    _supports_tf_logs = False
+
+    def _implements_train_batch_hooks(self) -> bool:
+        return any(map(self._implements, _TRAIN_BATCH_HOOKS))
+
+    def _implements_test_batch_hooks(self) -> bool:
+        return False
+
+    def _implements_predict_batch_hooks(self) -> bool:
+        return False
+
+    def _implements(self, hook: str) -> bool:
+        # Batch hooks are often bound to an instance, so that others have none.
+        of_keras = getattr(keras.callbacks.Callback, hook)
+        return hook in vars(self) or getattr(type(self), hook) is not of_keras
