@@ -27,6 +27,7 @@ from scripts.crash import (
     values,
 )
 from tests.disks import KillingDisk, Moment, SteppedDisk
+from tests.power_cuts import REFUSED, SEGMENT_BYTES
 from wandbkeras.errors import RunExistsError
 from wandbkeras.recording import opening
 from wandbkeras.recording.opening import open_run
@@ -35,10 +36,6 @@ from wandbkeras.store import blobs, process, writer
 from wandbkeras.store.layout import run_directory_name
 
 ROOT = Path(__file__).parents[1]
-# At this step the disk is full for a moment, and the row is not recorded.
-REFUSED = 4
-# A few rows beside the segment's header.
-SEGMENT_BYTES = 700
 
 
 def script(
