@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,12 @@ def model(*metrics: Any, loss: str = "mse", optimizer: Any = "sgd", **options: A
     made = keras.Sequential(layers)
     made.compile(loss=loss, optimizer=optimizer, metrics=list(metrics), **options)
     return made
+
+
+@functools.cache
+def shared_model() -> keras.Model:
+    """One model for tests that don't look at its weights: its training is compiled once."""
+    return model()
 
 
 class Scripted(keras.callbacks.Callback):  # type: ignore[misc]
