@@ -211,10 +211,68 @@ def bench_list() -> Iterator[Figure]:
         yield Figure(f"wandbkeras ls of {runs:,} runs", time.perf_counter() - start, "s", 3)
 
 
+def bench_evaluation() -> Iterator[Figure]:
+    """Evaluation tables: peak memory and time do not grow with the rows, but for the rows' work."""
+    for images in (5_000, 50_000):
+        code = f"import scripts.bench as b; b.report_evaluation({images})"
+        env = {**os.environ, "PYTHONPATH": ".", "TF_CPP_MIN_LOG_LEVEL": "3"}
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
+        )
+        peak, seconds, plain, size = map(float, done.stdout.split()[-4:])
+        name = f"evaluation of {images:,} images"
+        yield Figure(f"{name}: peak memory above training without", peak, "MiB", 80)
+        yield Figure(f"{name}: both tables", seconds, "s")
+        yield Figure(f"{name}: Keras's own predict", plain, "s")
+        yield Figure(f"{name}: on disk", size, "MB")
+
+
+def report_evaluation(images: int) -> None:
+    """Record both tables of a training; print MiB of memory, seconds, predict's, and MB on disk."""
+    import keras
+    import numpy as np
+
+    import wandbkeras
+    from wandbkeras.callbacks import EvaluationTables, ValidationData
+
+    class Images(keras.utils.PyDataset):  # type: ignore[misc]
+        """Made when they are asked for: in memory they would hide what is measured."""
+
+        num_batches = images // 100
+
+        def __getitem__(self, index: int) -> Any:
+            random_numbers = np.random.default_rng(index)
+            x = random_numbers.random((100, 28, 28, 1), dtype=np.float32)
+            return x, random_numbers.integers(0, 10, (100, 1))
+
+    photo = keras.Input((28, 28, 1))
+    hidden = keras.layers.Flatten()(keras.layers.Conv2D(8, 3, activation="relu")(photo))
+    model = keras.Model(photo, keras.layers.Dense(10, activation="softmax")(hidden))
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    x, y = Images()[0]
+    model.fit(x, y, verbose=0)
+    start = time.perf_counter()
+    for index in range(Images.num_batches):
+        model.predict_on_batch(Images()[index][0])
+    plain = time.perf_counter() - start
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with tempfile.TemporaryDirectory() as folder, wandbkeras.init(dir=folder):
+        data = ValidationData(Images())
+        tables = EvaluationTables(data, [str(i) for i in range(10)])
+        start = time.perf_counter()
+        model.fit(x, y, verbose=0, callbacks=[data, tables])
+        seconds = time.perf_counter() - start
+        peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+        assert not tables.failures
+        size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+    print(peak, seconds, plain, size / 1e6)
+
+
 BENCHES: dict[str, Callable[[], Iterator[Figure]]] = {
     "log": bench_log,
     "read": bench_read,
     "list": bench_list,
+    "evaluation": bench_evaluation,
 }
 
 

@@ -49,13 +49,14 @@ def encode_png(pixels: np.ndarray[Any, Any]) -> bytes:
     return b"".join(
         (
             _SIGNATURE,
-            _chunk(b"IHDR", header),
-            _chunk(b"IDAT", zlib.compress(filtered.data, 1)),
-            _chunk(b"IEND", b""),
+            chunk(b"IHDR", header),
+            chunk(b"IDAT", zlib.compress(filtered.data, 1)),
+            chunk(b"IEND", b""),
         )
     )
 
 
-def _chunk(kind: bytes, data: bytes) -> bytes:
+def chunk(kind: bytes, data: bytes) -> bytes:
+    """Return a chunk of a PNG file."""
     checksum = zlib.crc32(data, zlib.crc32(kind))
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
