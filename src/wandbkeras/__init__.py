@@ -18,7 +18,12 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from wandbkeras.callbacks import WandbCallback, WandbMetricsLogger, WandbModelCheckpoint
+    from wandbkeras.callbacks import (
+        WandbCallback,
+        WandbEvalCallback,
+        WandbMetricsLogger,
+        WandbModelCheckpoint,
+    )
     from wandbkeras.data_types import (
         ClassColumn,
         Classes,
@@ -63,6 +68,7 @@ _HOMES = {
     "StoredRun": "store.reader",
     "Table": "data_types",
     "WandbCallback": "callbacks",
+    "WandbEvalCallback": "callbacks",
     "WandbMetricsLogger": "callbacks",
     "WandbModelCheckpoint": "callbacks",
     "WandbkerasError": "errors",
@@ -93,6 +99,7 @@ __all__ = [
     "StoredRun",
     "Table",
     "WandbCallback",
+    "WandbEvalCallback",
     "WandbMetricsLogger",
     "WandbModelCheckpoint",
     "WandbkerasError",
