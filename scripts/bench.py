@@ -268,11 +268,114 @@ def report_evaluation(images: int) -> None:
     print(peak, seconds, plain, size / 1e6)
 
 
+def bench_histogram() -> Iterator[Figure]:
+    """A histogram of ten million floats with its statistics, beside what has counts alone."""
+    import importlib.util
+
+    import numpy as np
+
+    import wandbkeras
+
+    values = (np.random.default_rng(0).normal(size=10_000_000) * 0.05).astype(np.float32)
+    whole = values.astype(np.float64)
+    with tempfile.TemporaryDirectory() as folder:
+        arms: dict[str, Callable[[], Any]] = {
+            "np.histogram, float32": lambda: np.histogram(values, bins=64),
+            "wandbkeras.Histogram, float32": lambda: wandbkeras.Histogram(values),
+            "np.histogram, float64": lambda: np.histogram(whole, bins=64),
+            "wandbkeras.Histogram, float64": lambda: wandbkeras.Histogram(whole),
+        }
+        if importlib.util.find_spec("tensorboard") is None:
+            print("tf.summary.histogram is left out: tensorboard is not installed")
+        else:
+            import tensorflow as tf
+
+            writer = tf.summary.create_file_writer(folder)
+
+            def summary() -> None:
+                with writer.as_default():
+                    tf.summary.histogram("values", values, step=0, buckets=64)
+
+            arms["tf.summary.histogram, float32"] = summary
+        spent = interleaved(arms, rounds=9)
+    for name, seconds in spent.items():
+        yield Figure(name, 1000 * statistics.median(seconds), "ms CPU")
+    for kind, budget in (("float32", 0.5), ("float64", None)):  # weights are of single precision
+        part = ratio(spent[f"wandbkeras.Histogram, {kind}"], spent[f"np.histogram, {kind}"])
+        yield Figure(f"of np.histogram's time, {kind}", part, "", budget)
+
+
+def bench_gradients() -> Iterator[Figure]:
+    """What following one step an epoch costs a training, beside a second fit that follows none."""
+    import keras
+    import numpy as np
+
+    import wandbkeras
+    from wandbkeras.callbacks import StepGradientHistograms
+
+    layers = keras.layers
+    convolutions = [
+        keras.Input((28, 28, 1)),
+        layers.Conv2D(32, 3, activation="relu"),
+        layers.MaxPooling2D(),
+        layers.Conv2D(64, 3, activation="relu"),
+        layers.MaxPooling2D(),
+        layers.Flatten(),
+        layers.Dense(24, activation="relu"),
+        layers.Dense(10),
+    ]
+    dense = [
+        keras.Input((1024,)),
+        *(layers.Dense(2300, "relu") for _ in range(2)),
+        layers.Dense(980),
+    ]
+    steps = 50
+    for name, stack in (("CNN", convolutions), ("MLP", dense)):
+        made = keras.Sequential(stack)
+        made.compile("sgd", "mse")
+        generator = np.random.default_rng(0)
+        x = generator.normal(size=(32 * steps, *made.input_shape[1:])).astype(np.float32)
+        y = generator.normal(size=(32 * steps, *made.output_shape[1:])).astype(np.float32)
+
+        def epoch(*callbacks: Any, made: Any = made, x: Any = x, y: Any = y) -> None:
+            made.fit(x, y, verbose=0, callbacks=list(callbacks))
+
+        with tempfile.TemporaryDirectory() as folder, wandbkeras.init(dir=folder):
+            followed = StepGradientHistograms()
+            arms = {"alone": epoch, "again": epoch, "followed": lambda: epoch(followed)}  # noqa: B023
+            spent = interleaved(arms, rounds=12)
+            assert not followed.failures
+        millions = made.count_params() / 1e6
+        what = f"{name} of {millions:.2f} M, one of {steps} steps followed"
+        for arm, budget in (("again", None), ("followed", 5)):
+            more = 100 * (ratio(spent[arm], spent["alone"]) - 1)
+            label = "fit again, nothing followed" if arm == "again" else what
+            yield Figure(f"{label}: more than fit alone", more, "%", budget)
+
+
+def interleaved(arms: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+    """Return the CPU seconds of each call of each arm, taken in turns; the first round is lost."""
+    spent: dict[str, list[float]] = {name: [] for name in arms}
+    for _ in range(rounds + 1):
+        for name, call in arms.items():
+            start = time.process_time()
+            call()
+            spent[name].append(time.process_time() - start)
+    return {name: seconds[1:] for name, seconds in spent.items()}
+
+
+def ratio(one: list[float], other: list[float]) -> float:
+    """Return the median ratio of what was measured in the same round."""
+    return statistics.median(a / b for a, b in zip(one, other, strict=True))
+
+
 BENCHES: dict[str, Callable[[], Iterator[Figure]]] = {
     "log": bench_log,
     "read": bench_read,
     "list": bench_list,
     "evaluation": bench_evaluation,
+    "histogram": bench_histogram,
+    "gradients": bench_gradients,
 }
 
 

@@ -19,8 +19,8 @@ Doubles = np.ndarray[Any, np.dtype[np.float64]]
 
 # Elements of a chunk: with its scaled copy and its bins it fits a second-level cache.
 _CHUNK = 1 << 16
-# So many bins are counted by pairs of neighbouring values: half the work, and the table of pairs
-# still fits a cache.
+# Up to so many bins are counted by pairs of neighbouring values: half the work, and the table of
+# pairs still fits a cache.
 _PAIRED_BINS = 64
 _HALF_RANGE = (np.finfo(np.float64).min / 2, np.finfo(np.float64).max / 2)
 
@@ -50,8 +50,8 @@ def binned(values: Numbers, bins: int) -> Binned:
     """
     stats, finite, low, high = _divided(values)
     if not finite.size:
-        empty = np.linspace(0.0, 1.0, bins + 1, dtype=values.dtype)
-        return Binned(np.zeros(bins, np.intp), empty.astype(np.float64), stats)
+        unit = np.linspace(0.0, 1.0, bins + 1, dtype=values.dtype)
+        return Binned(np.zeros(bins, np.intp), unit.astype(np.float64), stats)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         edges = _edges(low, high, bins)
         if edges is None and finite.dtype != np.float64:
@@ -91,7 +91,14 @@ def _extremes(values: Numbers) -> tuple[Number, Number]:
     if not values.size:
         return values.dtype.type(0), values.dtype.type(0)
     with np.errstate(invalid="ignore"):
-        return values.min(), values.max()
+        # By chunks, so that the second look at them finds them in the cache.
+        found = [(chunk.min(), chunk.max()) for chunk in _chunks(values)]
+        lows, highs = np.array(found).T
+        return lows.min(), highs.max()
+
+
+def _chunks(values: Numbers) -> Iterator[Numbers]:
+    return (values[start : start + _CHUNK] for start in range(0, values.size, _CHUNK))
 
 
 def _edges(low: Number, high: Number, bins: int) -> Numbers | None:
@@ -107,7 +114,7 @@ def _edges(low: Number, high: Number, bins: int) -> Numbers | None:
 class _Grid:
     """The edges of bins, and how values are scaled so that a bin is a unit wide.
 
-    A scaled value is off by less than ``margin``, the error of the edges included.
+    A scaled value, as a float32, is off by less than ``margin``, the error of the edges included.
     """
 
     edges: Numbers
@@ -122,7 +129,8 @@ class _Grid:
         scale = number((len(edges) - 1) / width)
         largest = max(abs(edges[0]), abs(edges[-1]))
         # Twice the sum of what each of the roundings may add.
-        margin = number(limits.eps * (16 * (len(edges) - 1) + 4 * largest * scale))
+        of_values = np.finfo(np.float32).eps * 16 * (len(edges) - 1)
+        margin = np.float32(of_values + limits.eps * 4 * largest * scale)
         sound = limits.tiny <= scale <= limits.max and margin < 0.25
         return cls(edges, scale, margin) if sound else None
 
@@ -151,26 +159,30 @@ def _counted(values: Numbers, grid: _Grid) -> tuple[Numbers, _Moments]:
     """
     low, scale, margin = grid.edges[0], grid.scale, grid.margin
     centre = low + ((values[:_CHUNK] - low) * scale).mean() / scale
-    to_upper = (centre - low) * scale + margin
+    to_upper = np.float32((centre - low) * scale) + margin
     tally = _Tally(grid.bins)
     scaled = np.empty(_CHUNK, values.dtype)
+    # In single precision from where that is enough: half of the bytes, twice as fast.
+    places = scaled if values.dtype == np.float32 else np.empty(_CHUNK, np.float32)
     upper = np.empty(_CHUNK, tally.kind)
     flags = np.empty(_CHUNK, bool)
     zero, total, squares = 0, 0.0, 0.0
     for chunk, index in tally.chunks(values):
         size = chunk.size
-        x, high, flag = scaled[:size], upper[:size], flags[:size]
+        x, place, high, flag = scaled[:size], places[:size], upper[:size], flags[:size]
         np.equal(chunk, 0, out=flag)
         zero += np.count_nonzero(flag)
         np.subtract(chunk, centre, out=x)
         np.multiply(x, scale, out=x)
         # Not np.dot: BLAS would start threads for this, and they wait in a busy loop.
         total += float(np.einsum("i->", x))
-        squares += float(np.einsum("i,i->", x, x))
-        np.add(x, to_upper, out=x)
-        np.copyto(high, x, casting="unsafe")
-        np.subtract(x, 2 * margin, out=x)
-        np.copyto(index, x, casting="unsafe")
+        if place.dtype != x.dtype:
+            np.copyto(place, x, casting="same_kind")
+        squares += float(np.einsum("i,i->", place, place))
+        np.add(place, to_upper, out=place)
+        np.copyto(high, place, casting="unsafe")
+        np.subtract(place, 2 * margin, out=place)
+        np.copyto(index, place, casting="unsafe")
         np.not_equal(high, index, out=flag)
         near = np.flatnonzero(flag)
         index[near] = np.searchsorted(grid.edges[1:-1], chunk[near], side="right")
@@ -195,8 +207,7 @@ class _Tally:
     def chunks(self, values: Numbers) -> Iterator[tuple[Numbers, Numbers]]:
         """Yield each chunk with an array for the bins of its values; they are counted then."""
         index = np.empty(_CHUNK, self.kind)
-        for start in range(0, values.size, _CHUNK):
-            chunk = values[start : start + _CHUNK]
+        for chunk in _chunks(values):
             yield chunk, index[: chunk.size]
             self._add(index, chunk.size)
 
