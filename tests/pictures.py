@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
+
+import numpy as np
+import PIL.Image
 
 from wandbkeras.store.reader import StoredRun
 
@@ -23,7 +27,5 @@ def pictures(run: StoredRun, key: str) -> list[list[tuple[bytes, str | None]]]:
 
 def pixels(content: bytes) -> Any:
     """Return the pixels of a PNG file: (height, width) or (height, width, 3 or 4)."""
-    import tensorflow as tf
-
-    decoded = tf.io.decode_png(content).numpy()
-    return decoded[..., 0] if decoded.shape[-1] == 1 else decoded
+    with PIL.Image.open(io.BytesIO(content)) as image:
+        return np.asarray(image)

@@ -213,7 +213,7 @@ def batches() -> Iterator[Any]:
 @pytest.mark.parametrize(
     "arguments",
     [
-        {"validation_data": shuffled},
+        pytest.param({"validation_data": shuffled}, marks=pytest.mark.tensorflow),
         {"validation_data": Halves},
         {"generator": batches, "validation_steps": lambda: 10},
     ],

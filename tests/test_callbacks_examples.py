@@ -175,6 +175,7 @@ def test_masks_of_integers_are_coloured_as_predictions_are(
         np.testing.assert_array_equal(reference, palette(3)[masks[row].reshape(6, 5)])
 
 
+@pytest.mark.tensorflow
 def test_a_dataset_that_comes_in_another_order_shows_the_same_rows(
     start: Start, stored: Stored
 ) -> None:

@@ -80,7 +80,9 @@ def data_loader() -> Any:
     return DataLoader(TensorDataset(torch.tensor(X), torch.tensor(Y)), batch_size=4)
 
 
-STREAMS: dict[str, Callable[[], Any]] = {"tf.data": tf_dataset, "PyDataset": Sequence}
+STREAMS: dict[str, Callable[[], Any]] = {"PyDataset": Sequence}
+if keras.backend.backend() == "tensorflow":
+    STREAMS["tf.data"] = tf_dataset
 if importlib.util.find_spec("torch"):
     STREAMS["DataLoader"] = data_loader
 ARRAYS: dict[str, Any] = {
@@ -259,6 +261,7 @@ def test_a_generator_of_fit_that_is_not_validated_with_is_named(
     assert "pass generator= and validation_steps=" in capfd.readouterr().err
 
 
+@pytest.mark.tensorflow
 def test_an_endless_dataset_is_read_as_far_as_fit_evaluates(start: Start) -> None:
     """`validation_steps` of `fit` hold for the callback, too."""
     start()
