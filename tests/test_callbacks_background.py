@@ -199,10 +199,7 @@ def test_a_model_that_can_not_be_cloned_is_saved_all_the_same(
     assert [v.metadata["epoch"] for v in stored(run).artifacts] == [0, 1]
     said = [line for line in capfd.readouterr().err.splitlines() if "wandbkeras" in line]
     assert len(said) == 1
-    assert (
-        "the model can't be cloned, so it is saved while training waits (NotImplementedError)"
-        in said[0]
-    )
+    assert "the model can't be cloned, so it is saved while training waits (" in said[0]
 
 
 def test_a_callback_can_be_copied_before_it_trains(start: Start, stored: Stored) -> None:
