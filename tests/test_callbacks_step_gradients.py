@@ -207,6 +207,23 @@ def test_a_second_fit_is_followed_too(start: Start, stored: Stored) -> None:
     check(rows_of(stored(run)), [EACH[0]], [EACH[0]], [clipped(EACH[0], 0.25)])
 
 
+class Interrupts(keras.callbacks.Callback):  # type: ignore[misc]
+    """Stops a training between the hook that follows a step and that step."""
+
+    def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        raise KeyboardInterrupt
+
+
+def test_an_interrupted_step_leaves_a_model_that_trains(start: Start, stored: Stored) -> None:
+    """The next training has its own train function again, and is followed."""
+    run, part, made = start(), StepGradientHistograms(), model(SGD())
+    with pytest.raises(KeyboardInterrupt):
+        made.fit(X, Y, BATCH, verbose=0, shuffle=False, callbacks=[part, Interrupts()])
+    train(made, part, epochs=1)
+    check(rows_of(stored(run)), [EACH[0]])
+    assert "GradientTap" not in made.train_function.__qualname__
+
+
 class Applies(SGD):  # type: ignore[misc]
     """An optimizer that does all in ``apply``, and has none of what Keras calls there."""
 

@@ -42,7 +42,9 @@ class GradientTap:
     def arm(self) -> None:
         """Count the updates of the next call of the model's train function."""
         untapped = self.model.train_function
-        if self._tapped is None or self._untapped is not untapped:
+        if untapped == self._run_once:
+            return  # a step that was to be followed was interrupted before it began
+        if self._tapped is None or self._untapped != untapped:
             # The model's own has been made anew since: what it trains may be something else.
             self._untapped, self._tapped = untapped, self.counter.train_function()
         self.model.train_function = self._run_once
@@ -66,17 +68,22 @@ class GradientTap:
             return update(gradients, variables, *others)
 
         # Not setattr: TensorFlow's optimizers track what is set on them.
-        vars(optimizer)[name] = counted
+        own = vars(optimizer)
+        was_there = name in own
+        own[name] = counted
         try:
             yield
         finally:
-            del vars(optimizer)[name]
+            if was_there:
+                own[name] = update
+            else:
+                del own[name]
 
     def _count(self, optimizer: Any, gradients: Any, variables: Any) -> None:
         """Hand on what is there; what fails here must not fail the step."""
-        known = optimizer._trainable_variables if variables is None else variables
-        pairs = [(v, g) for v, g in zip(known, gradients, strict=True) if g is not None]
         try:
+            known = optimizer._trainable_variables if variables is None else variables
+            pairs = [(v, g) for v, g in zip(known, gradients, strict=True) if g is not None]
             self.counter.record(optimizer, *zip(*pairs, strict=True))
         except Exception as error:  # noqa: BLE001 - inside of the training step
             self.error = error
