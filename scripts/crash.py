@@ -42,7 +42,7 @@ RUN_ID = "k3j9x2ab"
 CONFIG = {"lr": 0.1}
 ROWS_AFTER = 3
 # Of a hundred trials, so many are of this kind; each kind has at least one.
-SHARES = {"log": 34, "seal": 26, "finish": 22, "artifact": 15, "paced": 2, "fit": 1}
+SHARES = {"log": 34, "seal": 26, "finish": 22, "artifact": 10, "table": 5, "paced": 2, "fit": 1}
 
 
 # --- what a writer acknowledged -------------------------------------------------------------------
@@ -121,6 +121,15 @@ def write_log(store: Path, tally: Tally, say: Say, rng: random.Random) -> None:
         log(run, tally)
 
 
+def write_table(store: Path, tally: Tally, say: Say, rng: random.Random) -> None:
+    """Rows that name a table of images."""
+    run = begin(store, tally, say)
+    while True:
+        image = wandbkeras.Image(np.full((8, 8), run.step % 256, np.uint8))
+        run.log({**values(run.step), "images": [image]})
+        tally.say(rows=run.step)
+
+
 def write_paced(store: Path, tally: Tally, say: Say, rng: random.Random) -> None:
     """A row a second."""
     run = begin(store, tally, say)
@@ -187,6 +196,7 @@ WRITERS: dict[str, Callable[[Path, Tally, Say, random.Random], None]] = {
     "seal": write_seal,
     "finish": write_finish,
     "artifact": write_artifact,
+    "table": write_table,
     "fit": write_fit,
 }
 # When a writer of a kind is killed: after which word of it, and how many seconds at most later.
@@ -196,6 +206,7 @@ MOMENTS: dict[str, tuple[bytes, float, float]] = {
     "seal": (BEGUN, 1.0, 2.8),
     "finish": (FINISHING, 0.0, 0.5),
     "artifact": (BEGUN, 0.0, 0.4),
+    "table": (BEGUN, 0.0, 0.4),
     "fit": (BEGUN, 0.2, 5.0),
 }
 

@@ -50,10 +50,11 @@ def test_a_run_is_shown_in_detail(run: Layout, show: Command) -> None:
             "rows     9, last step 8\n",
             "config\n  lr  0.1\n",
             "\nsummary\n",
-            "  best  0.5\n",
+            "  table  table of 3 rows: tables/table/00000005-001-000-0000.parquet\n  best   0.5\n",
             "ATTEMPT  WRITER",
-            "STREAM      ROWS  COLUMNS  PARTS  SIZE\nhistory     9     7        1",
-            "model     model  -        1      7 B",
+            "STREAM      ROWS  COLUMNS  PARTS  SIZE\nhistory     9     8        1",
+            "TABLE  KIND   TIMES  LAST STEP  ROWS  SIZE\ntable  table  1      5          3",
+            "ARTIFACT  TYPE   ALIASES  FILES  TABLES  SIZE\nmodel     model  -        1      1",
         )
     ]
     assert places == sorted(places)
@@ -70,7 +71,7 @@ def test_programs_get_every_member(run: Layout, show: Command) -> None:
     document = json.loads(out)
     assert code == document["exit_code"] == 0
     assert [attempt["exit_code"] for attempt in document["attempts"]] == [None, 0]
-    assert document["streams"][0]["columns"][-2:] == ["loss", "ok"]
+    assert document["streams"][0]["columns"][-3:] == ["loss", "ok", "table"]
     assert document["started"] == 1000
     assert (document["lost"], document["damage"], document["torn"]) == ([], [], 0)
     text = (Path(__file__).parents[1] / "docs" / "scripting.md").read_text()

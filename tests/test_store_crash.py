@@ -36,6 +36,8 @@ from wandbkeras.store import blobs, process, writer
 from wandbkeras.store.layout import run_directory_name
 
 ROOT = Path(__file__).parents[1]
+# The row of this number has a table.
+TABLE_AT = 2
 
 
 def script(
@@ -53,7 +55,7 @@ def script(
     for number in range(rows):
         if run.step == REFUSED:
             disk.room = 20
-        run.log(values(run.step))
+        run.log(values(run.step) | (a_table(run) if number == TABLE_AT else {}))
         disk.room = None
         say(rows=run.step)
         if number == rows // 2:
@@ -74,6 +76,10 @@ def behind(run: Run) -> None:
     run._writer._seal_retired()
 
 
+def a_table(run: Run) -> dict[str, Any]:
+    return {"t": wandbkeras.Table(["step"], [[run.step]])}
+
+
 def log_two_files(run: Run, store: Path) -> None:
     """Log one that is copied and one that is given away, which another run may have too."""
     folder = store / "sources"
@@ -83,6 +89,7 @@ def log_two_files(run: Run, store: Path) -> None:
     artifact = wandbkeras.Artifact("model", "model")
     artifact.add_file(folder / "weights", adopt=True)
     artifact.add_file(folder / "notes")
+    artifact.add(wandbkeras.Table(["step"], [[run.step]]), "table")
     run.log_artifact(artifact)
 
 

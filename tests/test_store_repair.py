@@ -129,8 +129,12 @@ def test_a_dry_run_says_the_same_and_changes_nothing(run: Layout) -> None:
 
 
 def test_everything_at_once_is_repaired(run: Layout) -> None:
-    """Damage to every file of a run leaves a sound run of what is left."""
-    names = [name for name in files(run) if name != MANIFEST]
+    """Damage to every file of a run leaves a sound run of what is left.
+
+    Of an artifact whose manifest is damaged, too, nobody knows which its tables were.
+    """
+    unknown = "tables/model"
+    names = [name for name in files(run) if name != MANIFEST and not name.startswith(unknown)]
     originals = [_flip(run, name, 120 if name.endswith("parquet") else 5) for name in names]
     before = content(StoredRun(run.root))
     report = repair_run(run.root)

@@ -63,6 +63,7 @@ def _describe(path: Path, dry_run: bool, progress: Callable[[str], None]) -> dic
             "rows_lost_is_exact": done.is_exact,
             "artifacts_lost": done.artifacts,
             "files_lost": done.saved_files,
+            "tables_lost": done.tables,
             "moved": done.moved,
             "error": None,
             "exit_code": 0 if sound else DamagedError.exit_code,
@@ -79,7 +80,7 @@ def _print(run: dict[str, Any], dry_run: bool) -> None:
         return
     for damage in run["damage"]:
         say(f"{run['id']}: {damage['path']}: {damage['reason']}")
-    for line in (*run["artifacts_lost"], *run["files_lost"]):
+    for line in (*run["artifacts_lost"], *run["files_lost"], *run["tables_lost"]):
         say(f"{run['id']}: lost: {line}")
     rows = f"{run['rows_kept']} rows kept, {run['rows_lost']} lost"
     if not run["rows_lost_is_exact"]:

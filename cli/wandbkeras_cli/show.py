@@ -20,7 +20,9 @@ from wandbkeras.store.layout import STREAMS, open_file
 from wandbkeras.store.parquet import Part
 from wandbkeras.store.reader import AttemptView, Store, StoredRun
 from wandbkeras.store.shortage import counts_text
+from wandbkeras.store.schema import table_of
 from wandbkeras.store.source import is_run
+from wandbkeras.store.tables import StoredTable
 from wandbkeras.sync.receipt import sync_state
 from wandbkeras_cli.output import human_size, json_option, print_json, print_table, say
 
@@ -86,13 +88,16 @@ def describe(run: StoredRun) -> dict[str, Any]:
         "config": run.config,
         "summary": run.summary,
         "streams": [_stream(run, stream) for stream in STREAMS],
+        "tables": _tables(run.tables()),
         "artifacts": [
             {
                 "name": version.name,
                 "type": version.type,
                 "aliases": list(version.aliases),
                 "files": len(version.files),
-                "size": sum(file.size for file in version.files.values()),
+                "tables": len(version.tables),
+                "size": sum(file.size for file in version.files.values())
+                + sum(table.size for table in version.tables.values()),
             }
             for version in run.artifacts
         ],
@@ -133,6 +138,24 @@ def _stream(run: StoredRun, stream: str) -> dict[str, Any]:
         "parts": len(parts),
         "size": sum(part.size for part in parts),
     }
+
+
+def _tables(tables: Sequence[StoredTable]) -> list[dict[str, Any]]:
+    """Return what was logged as tables and images, a line a key."""
+    by_key: dict[str, list[StoredTable]] = {}
+    for table in tables:
+        by_key.setdefault(table.key or "", []).append(table)
+    return [
+        {
+            "key": key,
+            "kind": found[-1].kind.partition("/")[0],
+            "times": len(found),
+            "last_step": found[-1].step,
+            "rows": sum(table.rows for table in found),
+            "size": sum(table.file.size for table in found),
+        }
+        for key, found in by_key.items()
+    ]
 
 
 def _columns(run: StoredRun, stream: str, parts: Sequence[Part]) -> list[str]:
@@ -177,12 +200,28 @@ def _print(run: dict[str, Any]) -> None:
             for s in run["streams"]
         ],
     )
+    if run["tables"]:
+        click.echo()
+        print_table(
+            ("TABLE", "KIND", "TIMES", "LAST STEP", "ROWS", "SIZE"),
+            [
+                (t["key"], *(str(t[n]) for n in ("kind", "times", "last_step", "rows")), _size(t))
+                for t in run["tables"]
+            ],
+        )
     if run["artifacts"]:
         click.echo()
         print_table(
-            ("ARTIFACT", "TYPE", "ALIASES", "FILES", "SIZE"),
+            ("ARTIFACT", "TYPE", "ALIASES", "FILES", "TABLES", "SIZE"),
             [
-                (a["name"], a["type"], ", ".join(a["aliases"]) or "-", str(a["files"]), _size(a))
+                (
+                    a["name"],
+                    a["type"],
+                    ", ".join(a["aliases"]) or "-",
+                    str(a["files"]),
+                    str(a["tables"]),
+                    _size(a),
+                )
                 for a in run["artifacts"]
             ],
         )
@@ -214,7 +253,10 @@ def _print_facts(run: dict[str, Any]) -> None:
 def _print_mapping(values: Mapping[str, Any]) -> None:
     width = min(max(map(len, values)), 40)
     for key, value in values.items():
+        table = table_of(value)
         text = json.dumps(value, ensure_ascii=False)
+        if table is not None:
+            text = f"{value['_type'].partition('/')[0]} of {table.rows} rows: {table.path}"
         text = text if len(text) <= _WIDTH else f"{text[: _WIDTH - 1]}…"
         say(f"  {key:<{width}}  {text}")
 

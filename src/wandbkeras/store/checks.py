@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypedDict, TypeVar
 import msgspec
 from msgspec import Meta
 
-from wandbkeras.store.layout import TABLE_PATTERN
+from wandbkeras.store.table_names import TABLE_PATTERN
 
 # Documented in docs/format.md, "Limits".
 MAX_DEPTH = 64

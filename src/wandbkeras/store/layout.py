@@ -7,7 +7,6 @@ nothing but plain files is opened, and nothing is read beyond a limit.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import secrets
@@ -17,9 +16,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from wandbkeras.errors import DamagedError, UsageError
+from wandbkeras.store.table_names import is_table_name, table_file_name, table_folder
 
 RUN_ID_LENGTH = 8
 _ID_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -35,13 +35,6 @@ _PART_NAME = re.compile(rf"[a-z_]{{1,32}}/{_N}-{_N}-{_N}\.parquet")
 _PART_FILE = re.compile(rf"{_N}-{_N}-{_N}\.(?:parquet|tmp)")
 _FILE = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}/){0,3}[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _ARTIFACT_FILE = re.compile(rf"{_N}-{_N}-{_NNNN}\.json")
-_FOLDER = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}"
-# Of one key the step, then the writer and the number of its tables: no name is used twice.
-TABLE_PATTERN = (
-    rf"tables/{_FOLDER}/(?:[0-9]{{8}}|[1-9][0-9]{{8,18}})-{_N}-{_N}-"
-    r"(?:[0-9]{4}|[1-9][0-9]{4,8})\.parquet"
-)
-_TABLE = re.compile(TABLE_PATTERN)
 
 STREAMS = ("history", "histograms", "events")
 _DIRECTORIES = {*STREAMS, "attempts", "artifacts", "blobs", "damaged", "sync", "tables"}
@@ -136,8 +129,7 @@ class Layout:
 
     def table(self, key: str, step: int, attempt: int, writer: int, number: int) -> Path:
         """The Parquet file of a table logged under ``key``, the writer's of this number."""
-        name = f"{step:08d}-{attempt:03d}-{writer:03d}-{number:04d}.parquet"
-        return self.tables / table_folder(key) / name
+        return self.tables / table_folder(key) / table_file_name(step, attempt, writer, number)
 
     def blob(self, sha256: str) -> Path:
         if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
@@ -239,41 +231,6 @@ class Layout:
             names = (entry.name for entry in _entries(directory, self.root))
             return [match for name in names if (match := pattern.fullmatch(name))]
         return []
-
-
-def table_folder(key: str) -> str:
-    """Return the name of the directory of the tables that are logged under ``key``.
-
-    It is for people: two keys may share one, in capitals and small letters on some file systems.
-
-    >>> table_folder("examples"), table_folder("val/examples")
-    ('examples', 'val-examples-542502af')
-    """
-    if re.fullmatch(_FOLDER, key):
-        return key
-    readable = re.sub(r"[^A-Za-z0-9_.-]", "-", key)[:54]
-    start = "" if re.match(r"[A-Za-z0-9_]", readable) else "_"
-    return f"{start}{readable}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
-
-
-def is_table_name(name: Any) -> bool:
-    """Whether ``name`` is the path of a table within a run.
-
-    >>> is_table_name("tables/examples/00000012-000-000-0003.parquet"), is_table_name("../x")
-    (True, False)
-    """
-    return isinstance(name, str) and _TABLE.fullmatch(name) is not None
-
-
-def table_step(name: str) -> int:
-    """Return the step that the path of a table names."""
-    return int(name.rpartition("/")[2].partition("-")[0])
-
-
-def table_writer(name: str) -> tuple[int, int]:
-    """Return attempt and number of the writer that the path of a table names."""
-    _, attempt, writer, _ = name.rpartition("/")[2].split("-")
-    return int(attempt), int(writer)
 
 
 def _sealing(part: Path) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +15,7 @@ from wandbkeras.store.columns import is_json
 from wandbkeras.store.schema import Row, TableFile, table_of
 from wandbkeras.store.seal import Manifest, Segment
 from wandbkeras.store.source import Source
+from wandbkeras.store.table_names import table_step
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def without(history: pa.Table, lost: Collection[str]) -> pa.Table:
     return history
 
 
-def without_values(values: dict[str, Any], lost: Collection[str]) -> dict[str, Any]:
+def without_values(values: Mapping[str, Any], lost: Collection[str]) -> dict[str, Any]:
     """Return a summary whose values don't name the tables at the paths ``lost``."""
     found = {}
     for key, value in values.items():
@@ -73,14 +74,13 @@ def without_values(values: dict[str, Any], lost: Collection[str]) -> dict[str, A
     return found
 
 
-def in_values(values: Mapping[str, Any]) -> Iterator[TableFile]:
+def in_summary(summary: Mapping[str, Any]) -> Iterator[NamedTable]:
     """Yield the tables that a summary names, also as aggregates of a metric."""
-    for key, value in values.items():
-        file = _table(key, value)
-        if file is not None:
-            yield file
-        elif isinstance(value, dict):
-            yield from in_values(value)
+    for key, value in summary.items():
+        for file in _named(0, key, value):
+            yield replace(file, step=table_step(file.file.path))
+        if isinstance(value, dict):
+            yield from (replace(named, key=key) for named in in_summary(value))
 
 
 def _columns(history: pa.Table) -> list[str]:

@@ -237,10 +237,7 @@ class StoredRun:
 
         Those in artifacts are the ``tables`` of their versions: see :meth:`stored_table`.
         """
-        return [
-            StoredTable(self.layout, named.file, key=named.key, step=named.step, kind=named.kind)
-            for named in named_tables.in_history(self.history())
-        ]
+        return list(map(self.named_table, named_tables.in_history(self.history())))
 
     def table(self, key: str, step: int | None = None) -> pa.Table:
         """Return what was logged as a table or as images under ``key``, the latest by default."""
@@ -249,6 +246,10 @@ class StoredRun:
             where = "" if step is None else f" at step {step}"
             raise NotFoundError(f"{self.path}: no table was logged as {key!r:.80}{where}")
         return found[-1].read()
+
+    def named_table(self, named: named_tables.NamedTable) -> StoredTable:
+        """Return the table that a row of this run names."""
+        return StoredTable(self.layout, named.file, key=named.key, step=named.step, kind=named.kind)
 
     def stored_table(self, file: TableFile) -> StoredTable:
         """Return the table that an artifact version of this run names."""

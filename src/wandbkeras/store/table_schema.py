@@ -18,9 +18,9 @@ from msgspec import Meta
 
 from wandbkeras.store.checks import Count, parse_json
 from wandbkeras.store.columns import JSON_FIELD, is_json
-from wandbkeras.store.layout import is_table_name
 from wandbkeras.store.parquet import FORMAT_KEY, JSON_KEY
 from wandbkeras.store.schema import FORMAT_VERSION
+from wandbkeras.store.table_names import is_table_name
 
 DESCRIPTION_KEY = b"wandbkeras.table"
 # By which the `datasets` package knows a column of images.

@@ -162,7 +162,7 @@ def table_artifact_name(run_id: str, key: str) -> str:
     As the client makes it: what W&B refuses goes, and a checksum tells it from others.
 
     >>> table_artifact_name("k3j9x2ab", "t"), table_artifact_name("k3j9x2ab", "val/t")
-    ('run-k3j9x2ab-t', 'run-k3j9x2ab-valt-6LEJVw')
+    ('run-k3j9x2ab-t', 'run-k3j9x2ab-valt-ERMdLg')
     """
     name = f"run-{run_id}-{key}"
     allowed = re.sub(r"[^a-zA-Z0-9_\-.]+", "", name)

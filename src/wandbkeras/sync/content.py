@@ -15,7 +15,6 @@ from typing import Any
 
 from wandbkeras.store import named_tables
 from wandbkeras.store.checks import TABLE
-from wandbkeras.store.layout import table_step
 from wandbkeras.store.metrics import MetricDefinition
 from wandbkeras.store.reader import State, StoredRun
 from wandbkeras.store.schema import (
@@ -26,6 +25,7 @@ from wandbkeras.store.schema import (
     TableFile,
     table_of,
 )
+from wandbkeras.store.table_names import table_step
 from wandbkeras.sync.artifacts import Artifact, Artifacts, artifact_digest, file_digests
 from wandbkeras.sync.held_tables import HeldTables
 from wandbkeras.sync.media import Rendered, media_path, rendered
@@ -95,16 +95,11 @@ class Content:
     @cached_property
     def tables(self) -> HeldTables:
         """The tables of the run: of its artifacts, and those that its rows and its summary name."""
-        last = self.steps[-1] if self.steps else -1
-        in_summary = {table.path for table in named_tables.in_values(self.run.summary)}
-        return HeldTables(
-            (t for t in self.run.tables() if (t.step or 0) <= last or t.file.path in in_summary),
-            (
-                self.run.stored_table(file)
-                for version in self.run.artifacts
-                for file in version.tables.values()
-            ),
-        )
+        run, last = self.run, self.steps[-1] if self.steps else -1
+        in_rows = [table for table in run.tables() if table.step is None or table.step <= last]
+        in_summary = map(run.named_table, named_tables.in_summary(run.summary))
+        files = (file for version in run.artifacts for file in version.tables.values())
+        return HeldTables((*in_rows, *in_summary), map(run.stored_table, files))
 
     @cached_property
     def mask_labels(self) -> dict[str, Mapping[str, str]]:
