@@ -12,6 +12,8 @@ from wandbkeras.errors import UsageError
 
 MAX_BINS = 512  # W&B refuses histograms of more
 
+_MOST = np.iinfo(np.int64).max
+
 
 class Histogram:
     """The distribution of some numbers, as ``wandb.Histogram``: counts and bin edges.
@@ -41,7 +43,7 @@ class Histogram:
             raise UsageError("Histogram: expected a sequence or np_histogram=(counts, edges)")
         self.stats: dict[str, float] = {}
         if np_histogram is not None:
-            counts, edges = (np.asarray(values) for values in np_histogram)
+            counts, edges = (_plain(values) for values in np_histogram)
         else:
             if not 1 <= num_bins <= MAX_BINS:
                 raise UsageError(f"Histogram: received num_bins {num_bins}; expected 1 to 512")
@@ -59,6 +61,15 @@ class Histogram:
             "bins": self.bins,
         }
         return {**value, "stats": self.stats} if self.stats else value
+
+
+def _plain(numbers: Any) -> Numbers:
+    """Return counts or edges as integers that a file can hold, or as 64-bit floats."""
+    values = np.asarray(numbers)
+    if values.dtype.kind not in "biuf":
+        raise UsageError(f"Histogram: received an array of {values.dtype}; expected numbers")
+    fits = values.dtype.kind != "u" or not values.size or values.max() <= _MOST
+    return values.astype(np.int64 if values.dtype.kind != "f" and fits else np.float64)
 
 
 def _numbers(sequence: Any) -> Numbers:

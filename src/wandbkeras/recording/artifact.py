@@ -69,7 +69,7 @@ class Artifact:
             )
         self.name = name
         self.type = type
-        self.description = description
+        self.description = None if description is None else checked_text(description, "description")
         self.metadata = plain_config(metadata or {})
         if len(self.metadata) > _MAX_METADATA_KEYS:
             raise UsageError(

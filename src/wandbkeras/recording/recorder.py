@@ -6,7 +6,6 @@ and goes to the next; ``commit=False`` or an explicit step leaves the row open f
 
 from __future__ import annotations
 
-import math
 import operator
 import os
 import sys
@@ -25,6 +24,7 @@ from wandbkeras.recording.open_table import OpenTable
 from wandbkeras.recording.saving import checked_policy, matching_files
 from wandbkeras.recording.tables import RunTables
 from wandbkeras.recording.values import RESERVED, RowWithTables, plain_row
+from wandbkeras.store.checks import is_instant, readable
 from wandbkeras.store.metrics import AGGREGATES, MetricDefinition
 from wandbkeras.store.schema import ArtifactVersion, RunInfo
 from wandbkeras.store.writer import RunWriter
@@ -342,7 +342,8 @@ class Run:
             self._files.finish()
         finally:
             runtime = time.monotonic() - self._monotonic_start
-            self._writer.close(int(exit_code or 0), runtime)
+            # What a process can end with has 32 bits; what is more is no success either.
+            self._writer.close(max(-(2**31), min(int(exit_code or 0), 2**31 - 1)), runtime)
 
     def before_finish(self, action: Callable[[], None]) -> None:
         """Call ``action`` once when the run is about to finish: to wait for what still records."""
@@ -380,7 +381,7 @@ class Run:
     def record_failure(self, where: str, reason: str) -> None:
         """Count in the run that a part of the recorder failed."""
         if self._writer is not None:
-            self._writer.event("failure", {"where": where, "reason": reason})
+            self._writer.event("failure", {"where": readable(where), "reason": readable(reason)})
 
     @property
     def resumed(self) -> bool:
@@ -494,8 +495,9 @@ def _checked_step(step: Any) -> int:
         number = operator.index(step)
     except TypeError:
         raise UsageError(f"log: received step {step!r}; expected an integer") from None
-    if not 0 <= number < 2**63:
-        raise UsageError(f"log: received step {number}; expected 0 to 2**63 - 1")
+    # Half of what a file can hold: there are always steps to come.
+    if not 0 <= number < 2**62:
+        raise UsageError(f"log: received step {number}; expected 0 to 2**62 - 1")
     return number
 
 
@@ -505,7 +507,7 @@ def _take_timestamp(values: dict[str, Any]) -> float:
         raise UnsupportedValueError(f"log: {taken[0]!r} is the store's own name: choose another")
     timestamp = values.pop("_timestamp")
     number = isinstance(timestamp, (int, float)) and not isinstance(timestamp, bool)
-    if not number or not math.isfinite(timestamp):
+    if not number or not is_instant(timestamp):
         raise UnsupportedValueError(
             f"log: received _timestamp {timestamp!r}; expected seconds since the epoch"
         )

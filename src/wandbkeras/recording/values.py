@@ -10,7 +10,7 @@ from typing import Any
 from wandbkeras.data_types import Histogram
 from wandbkeras.errors import UnsupportedValueError
 from wandbkeras.recording.logged_tables import LoggedTable, logged_table, may_be_table
-from wandbkeras.store.checks import TABLE_TYPES
+from wandbkeras.store.checks import MAX_VALUE_DEPTH, TABLE_TYPES, readable
 
 # Columns of the history that the store writes itself. A row's own `_timestamp` is taken, as in
 # wandb, and passed to the store beside the row.
@@ -54,8 +54,11 @@ def plain_row(data: Mapping[str, Any]) -> dict[str, Any]:
     return row
 
 
-def plain_value(value: Any, key: str) -> Any:
-    """Return ``value`` as plain data; UnsupportedValueError, naming ``key``, if it can't be."""
+def plain_value(value: Any, key: str, depth: int = MAX_VALUE_DEPTH) -> Any:
+    """Return ``value`` as plain data; UnsupportedValueError, naming ``key``, if it can't be.
+
+    It may nest ``depth`` levels deep.
+    """
     value = _unwrapped(value)
     if value is None or isinstance(value, bool):
         return value
@@ -78,9 +81,12 @@ def plain_value(value: Any, key: str) -> Any:
         kind = value.get("_type")
         if isinstance(kind, str) and kind in TABLE_TYPES:
             raise UnsupportedValueError(f"{key!r}: the _type {kind!r} is the store's own")
-        return {_checked_key(name): plain_value(v, f"{key}.{name}") for name, v in value.items()}
+        inner = _below(depth, key)
+        items = value.items()
+        return {_checked_key(name): plain_value(v, f"{key}.{name}", inner) for name, v in items}
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain_value(item, key) for item in value]
+        inner = _below(depth, key)
+        return [plain_value(item, key, inner) for item in value]
     if hasattr(value, "__array__"):
         return _plain_array(value, key)
     raise _unsupported(value, key)
@@ -93,19 +99,27 @@ def plain_config(values: Mapping[str, Any] | Any) -> dict[str, Any]:
     return {_checked_key(key): _config_value(value, key) for key, value in values.items()}
 
 
-def _config_value(value: Any, key: str) -> Any:
+def _config_value(value: Any, key: str, depth: int = MAX_VALUE_DEPTH) -> Any:
     if isinstance(value, Mapping):
-        return {_readable(name): _config_value(v, f"{key}.{name}") for name, v in value.items()}
+        inner = _below(depth, key)
+        items = value.items()
+        return {readable(name): _config_value(v, f"{key}.{name}", inner) for name, v in items}
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [_config_value(item, key) for item in value]
+        inner = _below(depth, key)
+        return [_config_value(item, key, inner) for item in value]
     try:
         return plain_value(value, key)
     except UnsupportedValueError:
-        return _readable(value)
+        return readable(value)
 
 
-def _readable(value: Any) -> str:
-    return str(value).encode(errors="replace").decode()
+def _below(depth: int, key: str) -> int:
+    """Return how deep what lies in a list or a mapping may nest."""
+    if not depth:
+        raise UnsupportedValueError(
+            f"{key[:100]!r}: nested more than {MAX_VALUE_DEPTH} levels deep, or in itself"
+        )
+    return depth - 1
 
 
 def _mapping_of(values: Any) -> Mapping[str, Any]:
@@ -117,10 +131,17 @@ def _mapping_of(values: Any) -> Mapping[str, Any]:
     )
 
 
-def _add(row: dict[str, Any], tables: dict[str, LoggedTable], key: str, value: Any) -> None:
+def _add(
+    row: dict[str, Any],
+    tables: dict[str, LoggedTable],
+    key: str,
+    value: Any,
+    depth: int = MAX_VALUE_DEPTH,
+) -> None:
     if isinstance(value, Mapping):
+        inner = _below(depth, key)
         for name, item in value.items():
-            _add(row, tables, f"{key}.{_checked_key(name)}", item)
+            _add(row, tables, f"{key}.{_checked_key(name)}", item, inner)
     elif may_be_table(value) and (table := logged_table(value)) is not None:
         tables[key] = table
     else:
@@ -178,7 +199,7 @@ def _plain_array(value: Any, key: str) -> Any:
             f"{key!r}: received an array of {array.dtype}; expected numbers or bools"
         )
     if array.size <= _LIST_LIMIT:
-        return array.tolist()
+        return plain_value(array.tolist(), key)
     return Histogram(array, num_bins=32).to_value()
 
 

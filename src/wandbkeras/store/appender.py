@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wandbkeras.errors import DiskFullError
+from wandbkeras.store.checks import readable
 from wandbkeras.store.journal import JournalWriter, encode_frame
 from wandbkeras.store.room import CapReachedError
 from wandbkeras.store.shortage import Shortage
@@ -78,7 +79,7 @@ class Appender:
             self.journal.append(shortage.kept[0])
             shortage.take_kept()
         if shortage.rows or shortage.events:
-            reason = f"the disk took no more: {self.error}"
+            reason = readable(f"the disk took no more: {self.error}")  # which names a path
             body = {"rows": shortage.rows, "events": shortage.events, "reason": reason}
             event = Event("dropped", self._clock(), body)
             self.journal.append(encode_frame((EVENT, event.type, event.timestamp, body)))

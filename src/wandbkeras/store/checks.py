@@ -15,7 +15,9 @@ from msgspec import Meta
 
 from wandbkeras.store.table_names import TABLE_PATTERN
 
-# Documented in docs/format.md, "Limits".
+# How deep values nest; what a reader takes leaves room for what they are wrapped in. Documented, as
+# the rest, in docs/format.md, "Limits".
+MAX_VALUE_DEPTH = 32
 MAX_DEPTH = 64
 # Metrics have any name but those of the columns that the store writes itself.
 # The values of metrics that name a table: of one, of a list of images, of an image alone.
@@ -44,6 +46,25 @@ def convert(value: Any, kind: type[_T], **options: Any) -> _T:
         return converted
     except msgspec.ValidationError as error:
         raise ValueError(str(error)) from error
+
+
+def is_instant(value: Any) -> bool:
+    """Whether ``value`` is an :data:`Instant`; an integer is the equal number."""
+    return type(value) in (float, int) and -1e15 < value < 1e15
+
+
+def is_seconds(value: Any) -> bool:
+    """Whether ``value`` is :data:`Seconds`."""
+    return type(value) in (float, int) and 0 <= value < 2**31
+
+
+def readable(value: Any) -> str:
+    """Return the ``str`` of ``value``, as text that a file can hold.
+
+    >>> readable("x\udcff.py")
+    'x?.py'
+    """
+    return str(value).encode(errors="replace").decode()
 
 
 def check_value(value: Any, depth: int = MAX_DEPTH) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wandbkeras.errors import DamagedError
+from wandbkeras.errors import DamagedError, UnsupportedValueError
 from wandbkeras.store.checks import parse_json
 from wandbkeras.store.disk import Disk, write_file
 from wandbkeras.store.layout import read_file
@@ -64,5 +64,13 @@ def read(path: Path, root: Path | None = None) -> dict[str, Any]:
 
 
 def write(disk: Disk, path: Path, members: Mapping[str, Any]) -> None:
-    """Write the document at ``path`` atomically and durably."""
-    write_file(disk, path, encode(members))
+    """Write the document at ``path`` atomically and durably.
+
+    UnsupportedValueError if nobody would read it again.
+    """
+    data = encode(members)
+    if len(data) > MAX_BYTES:
+        raise UnsupportedValueError(
+            f"{path.name}: a document of {len(data)} bytes: expected {MAX_BYTES} at most"
+        )
+    write_file(disk, path, data)

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from wandbkeras.store.checks import readable
+
 # A writer says that it lives every 15 s; one that has not for this long is taken for dead.
 STALE_SECONDS = 90.0
 _LAUNCHERS = (
@@ -23,13 +25,13 @@ def describe_process() -> dict[str, Any]:
     """Return what identifies this process on its host, for the attempt's first record."""
     pid = os.getpid()
     return {
-        "host": platform.node(),
+        "host": readable(platform.node()),
         "boot": _boot_id(),
         "pids": _pid_namespace(),
         "pid": pid,
         "started": _start_ticks(pid),
-        "launch": _launch(),
-        "program": sys.argv[0] if sys.argv else "",
+        "launch": readable(_launch()),
+        "program": readable(sys.argv[0] if sys.argv else ""),
         "python": platform.python_version(),
     }
 
