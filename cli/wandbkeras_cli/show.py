@@ -19,8 +19,8 @@ from wandbkeras.store import columns
 from wandbkeras.store.layout import STREAMS, open_file
 from wandbkeras.store.parquet import Part
 from wandbkeras.store.reader import AttemptView, Store, StoredRun
-from wandbkeras.store.shortage import counts_text
 from wandbkeras.store.schema import table_of
+from wandbkeras.store.shortage import counts_text
 from wandbkeras.store.source import is_run
 from wandbkeras.store.tables import StoredTable
 from wandbkeras.sync.receipt import sync_state

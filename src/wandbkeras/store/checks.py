@@ -53,11 +53,6 @@ def is_instant(value: Any) -> bool:
     return type(value) in (float, int) and -1e15 < value < 1e15
 
 
-def is_seconds(value: Any) -> bool:
-    """Whether ``value`` is :data:`Seconds`."""
-    return type(value) in (float, int) and 0 <= value < 2**31
-
-
 def readable(value: Any) -> str:
     """Return the ``str`` of ``value``, as text that a file can hold.
 
