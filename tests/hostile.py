@@ -139,7 +139,8 @@ def with_part(stream: str, data: bytes | Callable[[], bytes]) -> Change:
 
 def _checksums(path: Path) -> tuple[str, str]:
     try:
-        return checksums(path)
+        with path.open("rb") as file:
+            return checksums(file)
     except (OSError, ValueError, pa.ArrowException):
         return "", ""
 

@@ -14,7 +14,7 @@ import pytest
 from tests.damage import INFO, KILLED_ROWS, content, copy, flipped, only_the_killed_attempt, record
 from tests.disks import InterruptedDisk
 from wandbkeras.errors import DamagedError
-from wandbkeras.store import document
+from wandbkeras.store import document, parquet
 from wandbkeras.store.chunks import Chunk, chunks_of
 from wandbkeras.store.disk import Disk
 from wandbkeras.store.layout import Layout
@@ -24,6 +24,8 @@ from wandbkeras.store.seal import seal
 from wandbkeras.store.writer import RunWriter
 
 TIMES = ("_timestamp", "_runtime")
+GROUP_ROWS = 30
+GAPS = range(100, 100 + 10 * GROUP_ROWS, 10)
 
 
 @pytest.fixture(scope="module")
@@ -38,17 +40,19 @@ def run(recorded: Layout, tmp_path: Path) -> Layout:
 
 
 @pytest.fixture
-def groups(layout: Layout) -> Layout:
+def groups(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> Layout:
     """A sealed run whose history has row groups, one of which has gaps in its steps."""
+    monkeypatch.setattr(parquet, "GROUP_ROWS", GROUP_ROWS)
     writer = RunWriter(layout, {**describe_process(), "from_step": 0})
-    for base in (0, 100, 200):
-        for step in range(base, base + 30, 10 if base == 100 else 1):
+    for steps in (range(GROUP_ROWS), GAPS, range(400, 400 + GROUP_ROWS)):
+        base = steps.start
+        for step in steps:
             values = {"loss": step / 7, "name": f"step {step}", "mixed": step if base else "x"}
             with writer.lock:
                 writer.history(step, 1000.0 + step, float(step), values, complete=True)
         with writer.lock:
             writer._rotate()
-    writer.close(0, 230.0)
+    writer.close(0, 430.0)
     return layout
 
 
@@ -67,7 +71,7 @@ def test_a_damaged_column_costs_its_values_alone(groups: Layout) -> None:
     """All other columns and row groups are read as they were written, whichever byte it is."""
     path = groups.part("history", 0, 0, 3)
     good = _rows(StoredRun(groups.root))
-    ranges = ((0, 30), (30, 33), (33, 63))
+    ranges = ((0, 30), (30, 60), (60, 90))
     for chunk, name in _columns(path):
         if name.startswith("_"):
             continue
@@ -94,11 +98,9 @@ def test_steps_without_gaps_are_known_from_the_footer(groups: Layout) -> None:
             with flipped(path, chunk.offset + chunk.size - 1):
                 run = StoredRun(groups.root)
                 has_gaps = chunk.group == 1
-                assert _rows(run) == [
-                    row for row in good if not (has_gaps and row[0] in (100, 110, 120))
-                ]
-                assert ("3 rows are lost" in run.damage[0]) == has_gaps
-                assert run.row_count == len(good) - 3 * has_gaps
+                assert _rows(run) == [row for row in good if not (has_gaps and row[0] in GAPS)]
+                assert ("30 rows are lost" in run.damage[0]) == has_gaps
+                assert run.row_count == len(good) - GROUP_ROWS * has_gaps
 
 
 def test_times_are_estimated_within_their_bounds(groups: Layout) -> None:
@@ -110,7 +112,7 @@ def test_times_are_estimated_within_their_bounds(groups: Layout) -> None:
         with flipped(path, places[1, name].offset + 30):
             run = StoredRun(groups.root)
             assert run.history() == good  # both clocks ran alike here
-            assert "3 times are estimated" in run.damage[0]
+            assert "30 times are estimated" in run.damage[0]
     first, second = (places[2, name].offset + 30 for name in TIMES)
     with flipped(path, first), flipped(path, second):
         table = StoredRun(groups.root).history()
@@ -118,7 +120,7 @@ def test_times_are_estimated_within_their_bounds(groups: Layout) -> None:
         for name in TIMES:
             times = table[name].to_pylist()
             assert times == sorted(times)
-            assert (times[33], times[-1]) == (good[name][33].as_py(), good[name][-1].as_py())
+            assert (times[60], times[-1]) == (good[name][60].as_py(), good[name][-1].as_py())
 
 
 def test_a_damaged_footer_costs_the_rows_of_its_part(run: Layout) -> None:

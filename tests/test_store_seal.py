@@ -25,7 +25,7 @@ HISTOGRAM = {"_type": "histogram", "values": [1, 2], "bins": [0.0, 1.0, 2.0]}
 @pytest.fixture
 def dead(layout: Layout) -> Layout:
     """A run whose process ended without a word, with several segments."""
-    writer = RunWriter(layout, {**describe_process(), "from_step": 0}, segment_bytes=300)
+    writer = RunWriter(layout, {**describe_process(), "from_step": 0}, segment_bytes=1000)
     writer.event("config", {"update": {"lr": 0.1}, "remove": []})
     writer.event("metric", {"name": "loss", "summary": ["min", "mean"]})
     for step in range(40):
@@ -35,7 +35,7 @@ def dead(layout: Layout) -> Layout:
         writer.history(step, float(step), float(step), values, complete=step % 3 != 0)
     writer.event("summary", {"update": {"best": 0.5}, "remove": []})
     writer.abandon()
-    assert len(layout.segment_numbers(0, 0)) >= 4
+    assert 4 <= len(layout.segment_numbers(0, 0)) <= 8
     return layout
 
 

@@ -105,7 +105,7 @@ def test_full_segments_are_sealed_while_the_run_goes_on(layout: Layout) -> None:
 
         def remove(self, path: Path) -> None:
             super().remove(path)
-            if path.suffix == ".wbk":
+            if path.suffix == ".wbk" and path.stem[-3:] > "000":  # the first has no rows
                 self.removed.set()
 
     disk = Watched()

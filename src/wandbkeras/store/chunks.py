@@ -10,26 +10,38 @@ from __future__ import annotations
 import hashlib
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-_MAGIC = b"PAR1"
-_TAIL = 8  # the footer's length in four bytes, then the magic
+MAGIC = b"PAR1"
+TAIL = 8  # the footer's length in four bytes, then the magic
 _HEX = 8
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """The bytes of one column of one row group. ``column`` counts the columns of the file."""
+    """The bytes of one column of one row group. ``column`` counts the columns of the file.
+
+    ``number`` counts the chunks of the file, as a manifest does.
+    """
 
     group: int
     column: int
     offset: int
     size: int
+    number: int = 0
+
+    @property
+    def end(self) -> int:
+        return self.offset + self.size
+
+    def is_sound(self, checksum: int, checksums: str) -> bool:
+        """Whether the CRC-32 of its bytes is the one among the part's ``checksums``."""
+        return f"{checksum:08x}" == checksums[self.number * _HEX : (self.number + 1) * _HEX]
 
 
 @dataclass(frozen=True)
@@ -46,32 +58,45 @@ class Inspection:
 
 def chunks_of(metadata: pq.FileMetaData) -> Iterator[Chunk]:
     """Yield the chunks in the order in which they lie in the file."""
+    number = 0
     for group in range(metadata.num_row_groups):
         columns = metadata.row_group(group)
         for index in range(columns.num_columns):
             column = columns.column(index)
             starts = (column.dictionary_page_offset, column.data_page_offset)
             offset = min(start for start in starts if start is not None)
-            yield Chunk(group, index, offset, column.total_compressed_size)
+            yield Chunk(group, index, offset, column.total_compressed_size, number)
+            number += 1
 
 
-def checksums(path: Path) -> tuple[str, str]:
-    """Return the SHA-256 of the footer, and the CRC-32 of every chunk, eight digits each.
+def check_tiling(chunks: Iterable[Chunk], end: int) -> None:
+    """Raise ValueError unless the chunks follow one another from the magic to the footer."""
+    at = len(MAGIC)
+    for chunk in chunks:
+        if chunk.offset != at or chunk.size < 0:
+            raise ValueError(f"bytes from offset {at} on that belong to no column, or to two")
+        at = chunk.end
+    if at != end:
+        raise ValueError(f"bytes from offset {at} on that belong to no column, or to two")
+
+
+def footer_start(tail: bytes | memoryview, size: int) -> int:
+    """Return where the footer of a part of ``size`` bytes begins, by its last ``TAIL`` bytes."""
+    return max(size - TAIL - int.from_bytes(tail[:4], "little"), 0)
+
+
+def checksums(file: BinaryIO) -> tuple[str, str]:
+    """Return the SHA-256 of a part's footer, and the CRC-32 of every chunk, eight digits each.
 
     The file is read back, because only its footer says where one chunk ends and the next begins.
     """
-    with path.open("rb") as file:
-        texts = []
-        for chunk in chunks_of(pq.read_metadata(path)):
-            file.seek(chunk.offset)
-            texts.append(f"{zlib.crc32(file.read(chunk.size)):08x}")
-        file.seek(-_TAIL, os.SEEK_END)
-        file.seek(-_TAIL - _footer_length(file.read()), os.SEEK_END)
-        return hashlib.sha256(file.read()).hexdigest(), "".join(texts)
-
-
-def _footer_length(tail: bytes) -> int:
-    return int.from_bytes(tail[:4], "little")
+    texts = []
+    for chunk in chunks_of(pq.read_metadata(file)):
+        file.seek(chunk.offset)
+        texts.append(f"{zlib.crc32(file.read(chunk.size)):08x}")
+    size = file.seek(-TAIL, os.SEEK_END) + TAIL
+    file.seek(footer_start(file.read(), size))
+    return hashlib.sha256(file.read()).hexdigest(), "".join(texts)
 
 
 def inspect(data: bytes, *, size: int, footer: str, checksums: str) -> Inspection:
@@ -80,17 +105,18 @@ def inspect(data: bytes, *, size: int, footer: str, checksums: str) -> Inspectio
     if len(data) > size:
         outside.append((size, len(data) - size, "bytes behind the end of what was written"))
         data = data[:size]
-    start = max(len(data) - _TAIL - _footer_length(data[-_TAIL:]), 0)
+    start = footer_start(data[-TAIL:], len(data))
     if hashlib.sha256(data[start:]).hexdigest() != footer:
         outside.append((start, len(data) - start, "the footer"))
         return Inspection(None, outside=tuple(outside))
     metadata = pq.read_metadata(pa.BufferReader(data))
-    if not data.startswith(_MAGIC):
-        outside.append((0, len(_MAGIC), "the magic of the file"))
-    damaged = []
-    for number, chunk in enumerate(chunks_of(metadata)):
-        expected = checksums[number * _HEX : (number + 1) * _HEX]
-        content = data[chunk.offset : chunk.offset + chunk.size]
-        if f"{zlib.crc32(content):08x}" != expected:
-            damaged.append(chunk)
+    if not data.startswith(MAGIC):
+        outside.append((0, len(MAGIC), "the magic of the file"))
+    chunks = list(chunks_of(metadata))
+    check_tiling(chunks, start)
+    damaged = [
+        chunk
+        for chunk in chunks
+        if not chunk.is_sound(zlib.crc32(data[chunk.offset : chunk.end]), checksums)
+    ]
     return Inspection(metadata, tuple(damaged), tuple(outside))

@@ -20,26 +20,36 @@ def before(tables: Iterator[pa.Table], step: int | None) -> Iterator[pa.Table]:
             yield table.filter(pc.less(table["_step"], step))
 
 
-def concatenate(tables: Sequence[pa.Table]) -> pa.Table:
-    return columns.concatenate(tables or [columns.history_table([])])
+def merged(tables: Sequence[pa.Table]) -> pa.Table:
+    """Return history tables as one, sorted by step.
 
-
-def one_row_a_step(table: pa.Table) -> pa.Table:
-    """Return the table with the rows of one step, which several writers logged, as one.
-
-    Each writer's metrics are kept; of one metric the first writer's value counts.
+    The rows of one step, which several writers logged, become one: each writer's metrics are kept;
+    of one metric the first writer's value counts.
     """
-    steps = table["_step"].to_numpy()
-    if (steps[1:] != steps[:-1]).all():
+    table = columns.concatenate(tables or [columns.history_table([])])
+    if _is_rising(table["_step"]):
         return table
-    merged: dict[int, Row] = {}
+    return _one_row_a_step(table.sort_by("_step"))
+
+
+def _is_rising(steps: pa.ChunkedArray) -> bool:
+    """Whether every step is larger than the one before; without a copy of them."""
+    last = -1
+    for chunk in steps.chunks:
+        array = chunk.to_numpy()
+        if len(array):
+            if array[0] <= last or not (array[1:] > array[:-1]).all():
+                return False
+            last = array[-1]
+    return True
+
+
+def _one_row_a_step(table: pa.Table) -> pa.Table:
+    if _is_rising(table["_step"]):
+        return table
+    rows: dict[int, Row] = {}
     for row in columns.read_rows(table):
-        first = merged.get(row.step)
+        first = rows.get(row.step)
         values = row.values if first is None else {**row.values, **first.values}
-        merged[row.step] = msgspec.structs.replace(first or row, values=values)
-    return columns.conform(columns.history_table(list(merged.values())), table.schema)
-
-
-def sorted(table: pa.Table) -> pa.Table:
-    steps = table["_step"].to_numpy()
-    return table if (steps[1:] > steps[:-1]).all() else table.sort_by("_step")
+        rows[row.step] = msgspec.structs.replace(first or row, values=values)
+    return columns.conform(columns.history_table(list(rows.values())), table.schema)

@@ -11,7 +11,7 @@ import io
 import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -87,9 +87,12 @@ class _Reader(io.RawIOBase):
         return data
 
 
+Data: TypeAlias = "bytes | memoryview | FileBytes"
+
+
 def check_memory(
     file: pq.ParquetFile,
-    data: bytes | FileBytes,
+    data: Data,
     unread: Collection[tuple[int, int]] = (),
 ) -> None:
     """Raise ValueError if reading ``file``, whose bytes are ``data``, takes more than it may.
@@ -108,7 +111,7 @@ def check_memory(
                 raise ValueError(f"{len(data)} bytes that inflate to more than {limit}")
 
 
-def _cost(data: bytes | FileBytes, group: int, column: pq.ColumnChunkMetaData, left: int) -> int:
+def _cost(data: Data, group: int, column: pq.ColumnChunkMetaData, left: int) -> int:
     """Return the bytes of a column chunk in memory, or anything above ``left``."""
     try:
         pages = list(_pages(data, column))
@@ -129,7 +132,7 @@ def _cost(data: bytes | FileBytes, group: int, column: pq.ColumnChunkMetaData, l
     return cost
 
 
-def _text_bytes(data: bytes | FileBytes, group: int, name: str) -> int:
+def _text_bytes(data: Data, group: int, name: str) -> int:
     """Return the bytes of all strings of a column chunk, which is read as the dictionary it is."""
     total = 0
     source = data.source() if isinstance(data, FileBytes) else pa.BufferReader(data)
@@ -143,7 +146,7 @@ def _text_bytes(data: bytes | FileBytes, group: int, name: str) -> int:
     return total
 
 
-def _pages(data: bytes | FileBytes, column: pq.ColumnChunkMetaData) -> Iterator[_Page]:
+def _pages(data: Data, column: pq.ColumnChunkMetaData) -> Iterator[_Page]:
     """Yield the pages of a column chunk by their headers."""
     starts = (column.dictionary_page_offset, column.data_page_offset)
     at = min(start for start in starts if start is not None)
@@ -171,7 +174,7 @@ def _number(fields: Mapping[int, Any], field: int, missing: int) -> int:
     return value
 
 
-def _struct(data: bytes | FileBytes, at: int, nesting: int = 0) -> tuple[dict[int, Any], int]:
+def _struct(data: Data, at: int, nesting: int = 0) -> tuple[dict[int, Any], int]:
     """Return the fields of the struct at an offset, and the offset behind it."""
     if nesting > _MAX_NESTING:
         raise ValueError("a page header that makes no sense")
@@ -187,7 +190,7 @@ def _struct(data: bytes | FileBytes, at: int, nesting: int = 0) -> tuple[dict[in
     return fields, at + 1
 
 
-def _value(data: bytes | FileBytes, at: int, kind: int, nesting: int) -> tuple[Any, int]:
+def _value(data: Data, at: int, kind: int, nesting: int) -> tuple[Any, int]:
     if kind in (1, 2):
         return kind == 1, at
     if kind in (4, 5, 6):
@@ -200,12 +203,12 @@ def _value(data: bytes | FileBytes, at: int, kind: int, nesting: int) -> tuple[A
     raise ValueError("a page header that makes no sense")
 
 
-def _integer(data: bytes | FileBytes, at: int) -> tuple[int, int]:
+def _integer(data: Data, at: int) -> tuple[int, int]:
     number, at = _varint(data, at)
     return (number >> 1) ^ -(number & 1), at
 
 
-def _varint(data: bytes | FileBytes, at: int) -> tuple[int, int]:
+def _varint(data: Data, at: int) -> tuple[int, int]:
     number = shift = 0
     while data[at] & 128:
         number |= (data[at] & 127) << shift

@@ -7,9 +7,10 @@ smaller and much faster to read than a dictionary; pages carry checksums.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,13 +23,23 @@ from wandbkeras.errors import DamagedError
 from wandbkeras.store import columns
 from wandbkeras.store.chunks import checksums
 from wandbkeras.store.disk import Disk, make_directories, write_all
-from wandbkeras.store.layout import Layout, check_size, open_file, read_file
+from wandbkeras.store.layout import check_size, open_file
 from wandbkeras.store.pages import check_memory
 from wandbkeras.store.schema import FORMAT_VERSION
 
 FORMAT_KEY = b"wandbkeras.version"
 # Which string columns hold JSON text, for readers that don't see Arrow's field metadata.
 JSON_KEY = b"wandbkeras.json"
+# Of a row group: as many doubles are a page of 1 MiB, whose byte streams then are blocks of zstd.
+GROUP_ROWS = 131_072
+# Newer versions of pyarrow begin a page after 20,000 rows.
+_ONE_PAGE = (
+    {"max_rows_per_page": GROUP_ROWS}
+    if "max_rows_per_page" in inspect.signature(pq.ParquetWriter).parameters
+    else {}
+)
+# A row group of wide rows has fewer: it is in memory as a whole.
+_GROUP_BYTES = 32 << 20
 # A larger one is not read; documented in docs/format.md, "Limits".
 MAX_PART_BYTES = 1 << 32
 _CHUNK = 1 << 20
@@ -55,7 +66,7 @@ class Part:
 
 
 def write_part(disk: Disk, target: Path, tables: Iterable[pa.Table]) -> Part:
-    """Write the tables of one stream as one file at ``target``, a row group each.
+    """Write the tables of one stream as one file at ``target``.
 
     ``tables`` is gone through twice, so that they need not be in memory together.
     """
@@ -74,10 +85,11 @@ def write_part(disk: Disk, target: Path, tables: Iterable[pa.Table]) -> Part:
     try:
         try:
             with pq.ParquetWriter(sink, schema, **_options(schema)) as parquet:
-                for table in tables:
-                    parquet.write_table(columns.conform(table, schema))
-                    rows += len(table)
-            footer, chunks = checksums(temporary)
+                for group in _row_groups(columns.conform(table, schema) for table in tables):
+                    parquet.write_table(group, row_group_size=GROUP_ROWS)
+                    rows += len(group)
+            with temporary.open("rb") as file:
+                footer, chunks = checksums(file)
             disk.sync(fd)
         finally:
             disk.close(fd)
@@ -90,19 +102,20 @@ def write_part(disk: Disk, target: Path, tables: Iterable[pa.Table]) -> Part:
     return Part(f"{stream}/{target.name}", rows, sink.size, sink.sha256.hexdigest(), footer, chunks)
 
 
-def read_part(layout: Layout, part: Part, names: Sequence[str] | None = None) -> pa.Table:
-    """Return the part's table (its columns ``names``); DamagedError if a byte was changed."""
-    path = layout.listed_part(part.name)
-    try:
-        data = read_file(path, MAX_PART_BYTES, layout.root)
-    except FileNotFoundError:
-        raise  # a live run may have replaced it: the caller looks again
-    except OSError as error:
-        raise DamagedError(f"{path}: {error}") from error
-    # Parquet's own checksums cover neither the page headers nor the footer with the names.
-    if hashlib.sha256(data).hexdigest() != part.sha256:
-        raise DamagedError(f"{path}: the SHA-256 does not match: bytes were changed")
-    return decode_part(path, data, names)
+def _row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Yield the rows of the tables in row groups as large as they may be."""
+    waiting: list[pa.Table] = []
+    for table in tables:
+        rest = table
+        while len(rest):
+            room = GROUP_ROWS - sum(map(len, waiting))
+            waiting.append(rest.slice(0, room))
+            rest = rest.slice(room)
+            if len(waiting[-1]) == room or sum(t.nbytes for t in waiting) > _GROUP_BYTES:
+                yield pa.concat_tables(waiting)
+                waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting)
 
 
 def decode_part(
@@ -147,6 +160,7 @@ def _options(schema: pa.Schema) -> dict[str, Any]:
     return {
         "compression": "zstd",
         "write_page_checksum": True,
+        **_ONE_PAGE,
         "column_encoding": encodings,
         "use_dictionary": [f.name for f in schema if pa.types.is_string(f.type)],
         "sorting_columns": [pq.SortingColumn(schema.get_field_index("_step"))]

@@ -218,8 +218,7 @@ class StoredRun:
         ``columns`` limits the metrics; the index columns ``_step``, ``_timestamp``, ``_runtime``
         and ``_attempt`` are always there. Histograms are in :meth:`histograms`.
         """
-        parts = self._tables(lambda view: self._history_parts(view, columns))
-        merged = merge.one_row_a_step(merge.sorted(merge.concatenate(parts)))
+        merged = merge.merged(self._tables(lambda view: self._history_parts(view, columns)))
         return named_tables.without(merged, self._lost_tables) if self._lost_tables else merged
 
     def histograms(self) -> pa.Table:

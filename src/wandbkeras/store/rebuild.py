@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import heapq
+import io
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ import pyarrow.compute as pc
 from wandbkeras.errors import DamagedError, UsageError
 from wandbkeras.store import columns
 from wandbkeras.store.checks import convert
+from wandbkeras.store.chunks import checksums
 from wandbkeras.store.layout import STREAMS, Layout, read_file
 from wandbkeras.store.parquet import MAX_PART_BYTES, Part, decode_part
 from wandbkeras.store.schema import Row, RunInfo, checked_info
@@ -120,8 +122,8 @@ def _read(layout: Layout, path: Path) -> tuple[Part, pa.Table]:
     """Read a part whose digest no sound manifest says: Parquet's own checksums must do."""
     data = _bytes(layout, path)
     table = decode_part(path, data, None, check_pages=True)
-    digest = hashlib.sha256(data).hexdigest()
-    return Part(f"{path.parent.name}/{path.name}", len(table), len(data), digest), table
+    name, digest = f"{path.parent.name}/{path.name}", hashlib.sha256(data).hexdigest()
+    return Part(name, len(table), len(data), digest, *checksums(io.BytesIO(data))), table
 
 
 def _bytes(layout: Layout, path: Path) -> bytes:

@@ -20,7 +20,7 @@ from wandbkeras.store.chunks import Inspection, inspect
 from wandbkeras.store.journal import Damage
 from wandbkeras.store.layout import Layout, read_file
 from wandbkeras.store.pages import check_memory
-from wandbkeras.store.parquet import MAX_PART_BYTES, Part, decode_part, file_sha256, in_a_line
+from wandbkeras.store.parquet import MAX_PART_BYTES, Part, file_sha256, in_a_line
 from wandbkeras.store.row_groups import RowGroup
 from wandbkeras.store.schema import ArtifactVersion, RunInfo
 from wandbkeras.store.seal import Manifest
@@ -69,15 +69,13 @@ class Salvage(Source):
 
     def part(self, part: Part, names: Sequence[str] | None = None) -> pa.Table:
         """Return what is sound of a part; FileNotFoundError as the source that reads strictly."""
-        path = self.layout.listed_part(part.name)
-        data = self._bytes(path, part)
-        if data is None:
-            return columns.SCHEMAS[part.stream].empty_table()
-        if len(data) == part.size and hashlib.sha256(data).hexdigest() == part.sha256:
-            table = decode_part(path, data, names)
+        if self.layout.listed_part(part.name) in self._gone:
+            table = self._salvaged(part, names, None)
         else:
-            with _made_as_a_part(path):
-                table = columns.checked_table(self._sound(part, data, names), part.stream)
+            try:
+                table = super().part(part, names)
+            except DamagedError as error:
+                table = self._salvaged(part, names, error)
         rebuilt = self._rebuilt.get(_writer_of(part))
         return table if rebuilt is None else rebuilt.without_doubles(part, table)
 
@@ -154,6 +152,19 @@ class Salvage(Source):
             self.note_file(path, str(error), f"{part.rows} rows are lost", part.rows)
             return None
 
+    def _salvaged(
+        self, part: Part, names: Sequence[str] | None, error: DamagedError | None
+    ) -> pa.Table:
+        """Return what is sound of a part of which not all is; ``error`` says what isn't."""
+        path = self.layout.root / part.name
+        data = self._bytes(path, part)
+        if data is None:
+            return columns.SCHEMAS[part.stream].empty_table()
+        if error is not None and hashlib.sha256(data).hexdigest() == part.sha256:
+            raise error  # it is as somebody made it
+        with _made_as_a_part(path):
+            return columns.checked_table(self._sound(part, data, names), part.stream)
+
     def _sound(self, part: Part, data: bytes, names: Sequence[str] | None) -> pa.Table:
         groups = [group.read(names) for group in self._row_groups(part, data)]
         sound = [table.replace_schema_metadata(None) for table in groups if len(table)]
@@ -178,6 +189,8 @@ class Salvage(Source):
             self.note(Damage(Path(part.name), offset, size, f"{what}: {cost}", rows))
         if found.metadata is None:
             return
+        if not found.chunks and not found.outside:  # only a manifest of a stranger says so
+            self.note_file(self.layout.root / part.name, "the SHA-256 does not match", rows=0)
         with pq.ParquetFile(pa.BufferReader(data[: part.size])) as file:
             check_memory(file, data, {(chunk.group, chunk.column) for chunk in found.chunks})
             for number in range(file.num_row_groups):

@@ -23,7 +23,8 @@ from wandbkeras.store.checks import Count, Process, check_value, convert
 from wandbkeras.store.disk import Disk, make_directories
 from wandbkeras.store.journal import MAX_DAMAGE, Damage, Journal, read_journal
 from wandbkeras.store.layout import STREAMS, Layout
-from wandbkeras.store.parquet import Part, read_part, write_part
+from wandbkeras.store.parquet import Part, write_part
+from wandbkeras.store.part_reader import read_part
 from wandbkeras.store.schema import FORMAT_VERSION, Row, check_version
 from wandbkeras.store.state import Event, RunState, decode_record, read_records
 

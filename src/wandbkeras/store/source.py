@@ -13,7 +13,8 @@ import pyarrow as pa
 from wandbkeras.errors import DamagedError, NotFoundError, WandbkerasError
 from wandbkeras.store.journal import Damage, read_journal
 from wandbkeras.store.layout import Layout, files_below
-from wandbkeras.store.parquet import Part, file_sha256, read_part
+from wandbkeras.store.parquet import Part, file_sha256
+from wandbkeras.store.part_reader import read_part
 from wandbkeras.store.schema import ArtifactVersion, RunInfo, read_artifact, read_info
 from wandbkeras.store.seal import Manifest, read_manifest
 from wandbkeras.store.state import EVENT
