@@ -236,6 +236,8 @@ class RunState:
     @classmethod
     def from_document(cls, members: Mapping[str, Any]) -> RunState:
         """Return the state that a manifest holds; ValueError if it is none."""
+        if not {"metrics", "process"} <= members.keys():
+            raise ValueError("a state without its metrics or its process")
         state = convert(members, cls, dec_hook=lambda _, value: MetricTable.from_document(value))
         convert(state.process, Process)
         return state
