@@ -161,11 +161,12 @@ def _counted(values: Numbers, grid: _Grid) -> tuple[Numbers, _Moments]:
     centre = low + ((values[:_CHUNK] - low) * scale).mean() / scale
     to_upper = np.float32((centre - low) * scale) + margin
     tally = _Tally(grid.bins)
-    scaled = np.empty(_CHUNK, values.dtype)
+    longest = min(_CHUNK, values.size)
+    scaled = np.empty(longest, values.dtype)
     # In single precision from where that is enough: half of the bytes, twice as fast.
-    places = scaled if values.dtype == np.float32 else np.empty(_CHUNK, np.float32)
-    upper = np.empty(_CHUNK, tally.kind)
-    flags = np.empty(_CHUNK, bool)
+    places = scaled if values.dtype == np.float32 else np.empty(longest, np.float32)
+    upper = np.empty(longest, tally.kind)
+    flags = np.empty(longest, bool)
     zero, total, squares = 0, 0.0, 0.0
     for chunk, index in tally.chunks(values):
         size = chunk.size
@@ -206,7 +207,7 @@ class _Tally:
 
     def chunks(self, values: Numbers) -> Iterator[tuple[Numbers, Numbers]]:
         """Yield each chunk with an array for the bins of its values; they are counted then."""
-        index = np.empty(_CHUNK, self.kind)
+        index = np.empty(min(_CHUNK, values.size) + 1, self.kind)
         for chunk in _chunks(values):
             yield chunk, index[: chunk.size]
             self._add(index, chunk.size)

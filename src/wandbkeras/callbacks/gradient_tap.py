@@ -35,9 +35,9 @@ class GradientTap:
     @property
     def may_skip(self) -> bool:
         """Whether there are steps without an update."""
-        scales = hasattr(self.model.optimizer, "inner_optimizer")
+        scales = hasattr(getattr(self.model, "optimizer", None), "inner_optimizer")
         leaves = leaf_optimizers(self.model)
-        return scales or any(leaf.gradient_accumulation_steps for leaf in leaves)
+        return scales or any(getattr(leaf, "gradient_accumulation_steps", 0) for leaf in leaves)
 
     def arm(self) -> None:
         """Count the updates of the next call of the model's train function."""
@@ -46,8 +46,22 @@ class GradientTap:
             return  # a step that was to be followed was interrupted before it began
         if self._tapped is None or self._untapped != untapped:
             # The model's own has been made anew since: what it trains may be something else.
-            self._untapped, self._tapped = untapped, self.counter.train_function()
+            self._untapped, self._tapped = untapped, self._second_train_function()
         self.model.train_function = self._run_once
+
+    def _second_train_function(self) -> Callable[..., Any]:
+        """Return a train function that is not compiled yet; the model keeps its own."""
+        model, own = self.model, self.model.train_function
+        step = model.train_step
+        # A function of its own: JAX would find what it compiled of an equal one.
+        vars(model)["train_step"] = lambda *arguments: step(*arguments)
+        try:
+            model.make_train_function(force=True)
+            made: Callable[..., Any] = model.train_function
+        finally:
+            del vars(model)["train_step"]
+            model.train_function = own
+        return made
 
     def _run_once(self, *arguments: Any) -> Any:
         self.model.train_function = self._untapped
@@ -96,7 +110,7 @@ def tap_point(optimizer: Any) -> str:
 
 def leaf_optimizers(model: keras.Model) -> list[Any]:
     """Return the optimizers that update: the model's, its other ones, without their wrappers."""
-    found = [model.optimizer]
+    found = [getattr(model, "optimizer", None)]
     found += [v for v in vars(model).values() if isinstance(v, keras.optimizers.Optimizer)]
     leaves: dict[int, Any] = {}
     while found:

@@ -36,8 +36,8 @@ class StepGradientHistograms(Part):
     accumulated, or a LossScaleOptimizer skips it) is followed until there is one. The keys are
     ``gradients/<layer>/<variable>.gradient``; the counts of several steps are added.
 
-    The values are counted on the device, in buckets an eighth of their size wide, and drawn in 64
-    bins; count, NaN, infinities, zeros and extremes are exact.
+    The values are counted on the device, as float32, in buckets at most an eighth of their size
+    wide, and drawn in 64 bins; count, NaN, infinities, zeros and extremes are exact.
 
     Args:
         gradient_frequency: count the steps 0, N, 2 N, … of each epoch; default: the first of each.
@@ -61,6 +61,7 @@ class StepGradientHistograms(Part):
             return
         if tap is None or tap.model is not model:
             tap = GradientTap(model, backend_module().UpdateCounter(model))
+        tap.counter.take()  # what an interrupted training has left
         for optimizer in leaf_optimizers(model):
             if tap_point(optimizer) != EXACT:
                 self.notice(_INEXACT.format(type(optimizer).__name__))

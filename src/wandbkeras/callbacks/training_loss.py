@@ -27,6 +27,7 @@ def scaled_loss(
             arguments["training"] = True
         loss = model.compute_loss(**arguments)
         one = keras.ops.ones((), "float32")
-        if model.optimizer is None:
+        optimizer = getattr(model, "optimizer", None)
+        if optimizer is None:
             return loss, one
-        return model.optimizer.scale_loss(loss), model.optimizer.scale_loss(one)
+        return optimizer.scale_loss(loss), optimizer.scale_loss(one)

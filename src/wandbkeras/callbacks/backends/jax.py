@@ -49,7 +49,7 @@ def gradient_step(model: keras.Model, variables: Sequence[Any]) -> Callable[...,
 
 def _others(model: keras.Model, variables: Sequence[Any]) -> list[Any]:
     """Return all further variables that the loss may read: of layers, metrics and optimizer."""
-    optimizer = () if model.optimizer is None else model.optimizer.variables
+    optimizer = getattr(getattr(model, "optimizer", None), "variables", ())
     every = {id(v): v for v in (*model.variables, *model.metrics_variables, *optimizer)}
     return [v for key, v in every.items() if key not in set(map(id, variables))]
 
@@ -81,7 +81,6 @@ class UpdateCounter:
     """
 
     def __init__(self, model: keras.Model) -> None:
-        self.model = model
         self._tallies = HostTallies()
 
         def feature_test(values: Any) -> None:
@@ -89,20 +88,6 @@ class UpdateCounter:
 
         jax.jit(feature_test)(jnp.zeros(1))
         jax.effects_barrier()
-
-    def train_function(self) -> Callable[..., Any]:
-        """Return a train function of the model that has not been traced yet."""
-        model = self.model
-        untapped, step = model.train_function, model.train_step
-        # Of its own: JAX would find the trace of an equal function again.
-        vars(model)["train_step"] = lambda state, data: step(state, data)
-        try:
-            model.make_train_function(force=True)
-            made: Callable[..., Any] = model.train_function
-        finally:
-            del vars(model)["train_step"]
-            model.train_function = untapped
-        return made
 
     def record(self, optimizer: Any, variables: Sequence[Any], gradients: Sequence[Any]) -> None:
         """Add an update's gradients, called inside of the step."""

@@ -84,7 +84,6 @@ class UpdateCounter:
     """
 
     def __init__(self, model: keras.Model) -> None:
-        self.model = model
         self._tallies: dict[int, _Tally] = {}
         strategy = model.distribute_strategy
         self._strategy = strategy if strategy.num_replicas_in_sync > 1 else None
@@ -95,14 +94,6 @@ class UpdateCounter:
                 for variable in model.trainable_variables:
                     self._tallies[id(variable)] = _Tally(variable)
         _feature_test(bool(model.jit_compile))(tf.zeros(1))
-
-    def train_function(self) -> Callable[..., Any]:
-        """Return a train function of the model that has not been traced yet."""
-        untapped = self.model.train_function
-        self.model.make_train_function(force=True)
-        made: Callable[..., Any] = self.model.train_function
-        self.model.train_function = untapped
-        return made
 
     def record(self, optimizer: Any, variables: Sequence[Any], gradients: Sequence[Any]) -> None:
         """Add an update's gradients, called inside of the step."""

@@ -69,16 +69,7 @@ class UpdateCounter:
     """Counts the gradients of updates inside of the training step; the host adds them up."""
 
     def __init__(self, model: keras.Model) -> None:
-        self.model = model
         self._tallies = HostTallies()
-
-    def train_function(self) -> Callable[..., Any]:
-        """Return a train function of the model that has not been compiled yet."""
-        untapped = self.model.train_function
-        self.model.make_train_function(force=True)
-        made: Callable[..., Any] = self.model.train_function
-        self.model.train_function = untapped
-        return made
 
     @torch.compiler.disable
     @torch.no_grad()
