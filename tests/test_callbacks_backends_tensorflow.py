@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 import wandbkeras
-from tests.exact_gradients import BATCH, BATCHES, INPUTS, data, gradients, linear, model
+from tests.exact_gradients import BATCH, BATCHES, data, gradients, linear, model
 from tests.test_callbacks_step_gradients import check, rows_of, train
 from wandbkeras.callbacks import GradientHistograms, StepGradientHistograms
 from wandbkeras.store.reader import StoredRun
@@ -119,7 +119,6 @@ class TwoOptimizers(keras.Model):  # type: ignore[misc]
         self.line = keras.layers.Dense(8, name="line")
         self.other = keras.layers.Dense(8, name="other")
         self.second_optimizer = SGD()
-        self.build((None, INPUTS))
 
     def call(self, x: Any) -> Any:
         return self.line(x), self.other(x)
@@ -139,6 +138,7 @@ def test_all_optimizers_of_a_step_of_ones_own_are_followed(start: Start, stored:
     """Each variable has the gradient that its own optimizer applied."""
     run = start()
     made = TwoOptimizers()
+    made(X[:1])  # builds it
     made.compile(SGD())
     train(made, StepGradientHistograms(), epochs=1)
     line = gradients(0, X, Y)
