@@ -516,7 +516,7 @@ CASES: dict[str, tuple[Change, str]] = {
         JOURNAL,
     ),
     "99998 segments missing": (_gap, "damaged places"),
-    "ten thousand files": (_many_entries, "entries"),
+    "a hundred thousand files": (_many_entries, "entries"),
     # parts
     "no Parquet": (with_part("history", b"PAR1" + bytes(100) + b"PAR1"), PARTS["history"]),
     "an empty part": (with_part("history", b""), PARTS["history"]),

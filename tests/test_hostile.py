@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ import pytest
 
 from tests.damage import copy, record
 from tests.hostile import CASES
+from tests.server.process import LoopbackServer
+from tests.syncing import ENTITY, PROJECT, connect, sync
 from wandbkeras.errors import DamagedError
 from wandbkeras.store.layout import Layout
 
@@ -126,6 +129,33 @@ def _is_inside(line: str, store: Path) -> bool:
     name = line.partition(" ")[2]
     inside = name == str(store) or name.startswith(f"{store}/")
     return inside or (_event(line) in READS and name.startswith("/proc/"))
+
+
+def _make(sound: Layout, case: str, directory: Path) -> Path:
+    """Make a case in a directory of its own; return the run."""
+    layout = copy(sound, directory / "store" / NAME)
+    outside = directory / "outside"
+    outside.mkdir()
+    CASES[case][0](layout, outside)
+    return layout.root
+
+
+def test_nothing_is_uploaded(
+    sound: Layout, wandb_server: LoopbackServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever leads out of a run, or names what lies outside, ``sync`` refuses before it sends."""
+    connect(wandb_server, tmp_path / "home", monkeypatch)
+    # The events it needs not, and does not read.
+    leads_out = re.compile(r"(?!events).*(link|pipe|device|/|\.\.|out)")
+    cases = [case for case in CASES if leads_out.match(case)]
+    assert len(cases) > 80
+    paths = [_make(sound, case, tmp_path / str(n)) for n, case in enumerate(cases)]
+    for case, result in zip(cases, sync(*paths), strict=True):
+        assert (result.outcome, result.exit_code) == ("failed", DamagedError.exit_code), case
+    assert wandb_server.run_ids(ENTITY, PROJECT) == []
+    (result,) = sync(copy(sound, tmp_path / "sound" / NAME).root)
+    assert result.outcome == "verified"
+    assert wandb_server.run_ids(ENTITY, PROJECT) == [result.run_id]
 
 
 def test_memory_is_bounded(audited: Audited) -> None:

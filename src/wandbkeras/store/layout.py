@@ -7,6 +7,7 @@ nothing but plain files is opened, and nothing is read beyond a limit.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -40,7 +41,7 @@ STREAMS = ("history", "histograms", "events")
 _DIRECTORIES = {*STREAMS, "attempts", "artifacts", "blobs", "damaged", "sync", "tables"}
 # What a reader takes at most, documented in docs/format.md, "Limits".
 MAX_NUMBER = 99_999
-MAX_ENTRIES = 10_000
+MAX_ENTRIES = MAX_NUMBER + 1
 
 
 def new_run_id() -> str:
@@ -103,18 +104,20 @@ class Layout:
         return self.root / "sync"
 
     def attempt(self, attempt: int) -> Path:
-        return self.attempts / f"{attempt:03d}"
+        return self.attempts / _number(attempt)
 
     def journal(self, attempt: int, writer: int, segment: int) -> Path:
-        return self.attempt(attempt) / f"journal-{writer:03d}-{segment:03d}.wbk"
+        name = f"journal-{_number(writer)}-{_number(segment)}.wbk"
+        return self.attempt(attempt) / name
 
     def manifest(self, attempt: int, writer: int) -> Path:
         """The list of what a writer has sealed, and its state at that moment."""
-        return self.attempt(attempt) / f"manifest-{writer:03d}.json"
+        return self.attempt(attempt) / f"manifest-{_number(writer)}.json"
 
     def part(self, stream: str, attempt: int, writer: int, number: int) -> Path:
         """The Parquet file of the writer's sealing of this number: no name is used twice."""
-        return self.root / stream / f"{attempt:03d}-{writer:03d}-{number:03d}.parquet"
+        name = f"{_number(attempt)}-{_number(writer)}-{_number(number)}.parquet"
+        return self.root / stream / name
 
     def damaged(self, file: Path, number: int = 0) -> Path:
         """Where a damaged file of this run is kept, once what was sound in it is sealed.
@@ -125,7 +128,8 @@ class Layout:
         return self.root / "damaged" / (f"{name}.{number}" if number else name)
 
     def artifact(self, attempt: int, writer: int, number: int) -> Path:
-        return self.artifacts / f"{attempt:03d}-{writer:03d}-{number:04d}.json"
+        name = f"{_number(attempt)}-{_number(writer)}-{_number(number, 4)}.json"
+        return self.artifacts / name
 
     def table(self, key: str, step: int, attempt: int, writer: int, number: int) -> Path:
         """The Parquet file of a table logged under ``key``, the writer's of this number."""
@@ -231,6 +235,14 @@ class Layout:
             names = (entry.name for entry in _entries(directory, self.root))
             return [match for name in names if (match := pattern.fullmatch(name))]
         return []
+
+
+def _number(number: int, digits: int = 3) -> str:
+    """Return a number as it is in names; OSError for one that no reader would find."""
+    if number > MAX_NUMBER:
+        text = f"received number {number}; a run has none above {MAX_NUMBER}"
+        raise OSError(errno.EOVERFLOW, text)
+    return f"{number:0{digits}d}"
 
 
 def _sealing(part: Path) -> int:
