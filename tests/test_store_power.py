@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import pytest
 
 from scripts.crash import in_a_child, values
 from tests.disks import RecordingDisk, Step, SteppedDisk
@@ -120,35 +123,47 @@ def test_a_power_cut_takes_what_was_not_synced(tmp_path: Path) -> None:
 # --- one second behind ----------------------------------------------------------------------------
 
 
-class TimedDisk(SteppedDisk):
-    """Notes when each file was written and synced: name of the step, file, begin and end.
-
-    Syncs are not done: how long a disk takes for one is not the question.
-    """
+class CountedDisk(SteppedDisk):
+    """Notes the size of each file that is synced, at that moment; syncs are not done."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.times: list[tuple[str, int, float, float]] = []
-        self.synced = threading.Condition()
+        self.synced: list[int] = []
+        self.more = threading.Condition()
 
     def step(self, name: str, do: Any, *arguments: Any) -> Any:
-        begin = time.monotonic()
-        result = None if name in ("sync", "sync_directory") else do(*arguments)
-        if name in ("write", "sync"):
-            self.times.append((name, arguments[0], begin, time.monotonic()))
-        if name == "sync":
-            with self.synced:
-                self.synced.notify_all()
-        return result
-
-    def syncs(self) -> int:
-        return sum(name == "sync" for name, *_ in self.times)
+        if name != "sync":
+            return None if name == "sync_directory" else do(*arguments)
+        with self.more:
+            self.synced.append(os.fstat(arguments[0]).st_size)
+            self.more.notify_all()
+        return None
 
     def wait_for_syncs(self, more: int, timeout: float) -> bool:
         """Return whether so many more syncs began in time."""
-        enough = self.syncs() + more
-        with self.synced:
-            return self.synced.wait_for(lambda: self.syncs() >= enough, timeout)
+        enough = len(self.synced) + more
+        with self.more:
+            return self.more.wait_for(lambda: len(self.synced) >= enough, timeout)
+
+
+class Paced(threading.Event):
+    """Lets the writer's thread wait until the test says that its time is over; notes how long."""
+
+    waits: ClassVar[list[float | None]] = []
+    is_waiting = threading.Semaphore(0)
+    is_over = threading.Semaphore(0)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if threading.current_thread().name != "wandbkeras-writer":
+            return super().wait(timeout)
+        self.waits.append(timeout)
+        self.is_waiting.release()
+        self.is_over.acquire()
+        return self.is_set()
+
+    def set(self) -> None:
+        super().set()
+        self.is_over.release()
 
 
 def _begin(layout: Layout, disk: SteppedDisk, **options: Any) -> RunWriter:
@@ -160,35 +175,40 @@ def _log(recorder: RunWriter, step: int) -> None:
         recorder.history(step, float(step), float(step), values(step), True)
 
 
-def test_every_record_is_synced_within_a_second_or_so(layout: Layout) -> None:
-    """The thread of a writer leaves no row of a steady training unsynced for longer."""
-    disk = TimedDisk()
+def test_every_record_is_synced_a_second_later(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The writer's thread does nothing but wait a second and sync all that was recorded till then.
+
+    So a record is durable a second after it was logged, and the time that a sync takes.
+    """
+    paced = SimpleNamespace(**{**vars(threading), "Event": Paced})
+    monkeypatch.setattr(writer, "threading", paced)
+    disk = CountedDisk()
     recorder = _begin(layout, disk)
-    for step in range(10_000):
-        _log(recorder, step)
-        disk.wait_for_syncs(1, timeout=0.02)
-        if disk.syncs() > 4:
-            break
+    Paced.is_waiting.acquire()
+    for step in range(0, 50, 10):
+        for row in range(step, step + 10):
+            _log(recorder, row)
+        size = layout.journal(0, 0, 0).stat().st_size
+        before = len(disk.synced)
+        Paced.is_over.release()
+        Paced.is_waiting.acquire()
+        assert disk.synced[before:] == [size]
     recorder.close(0, 1.0)
-    late = [
-        min((s for n, f, s, _ in disk.times if n == "sync" and f == file and s >= end)) - begin
-        for name, file, begin, end in disk.times
-        if name == "write" and file == disk.times[0][1]
-    ]
-    assert len(late) > 20
-    assert max(late) < 1.5
+    assert set(Paced.waits) == {1.0}
 
 
 def test_sealing_holds_up_no_sync(layout: Layout) -> None:
     """However long it takes to seal a segment, the next one is synced each second."""
 
-    class Slow(TimedDisk):
+    class Slow(CountedDisk):
         waited: bool | None = None
 
         def create(self, path: Path) -> int:
             if path.suffix == ".tmp" and path.parent.name == "history" and self.waited is None:
                 self.waited = False
-                self.waited = self.wait_for_syncs(2, timeout=10.0)
+                self.waited = self.wait_for_syncs(2, timeout=120.0)
             return super().create(path)
 
     disk = Slow()
