@@ -108,7 +108,8 @@ class KillingDisk(SteppedDisk):
     """Kills its process at step number ``kill_at``: ``before`` it, ``after`` it, or ``within``.
 
     Within a write, half of the bytes are written; any other step has no middle. Syncs are counted
-    and not done: what a killed process wrote is there without them.
+    and not done: what a killed process wrote is there without them. ``done`` are the names of the
+    steps, and ``again`` says of each whether it writes on in a file that has a temporary name.
     """
 
     def __init__(self, kill_at: float = math.inf, moment: Moment = "before") -> None:
@@ -116,10 +117,12 @@ class KillingDisk(SteppedDisk):
         self.kill_at = kill_at
         self.moment = moment
         self.done: list[str] = []
+        self.again: list[bool] = []
 
     def step(self, name: str, do: Callable[..., Any], *arguments: Any) -> Any:
         now = len(self.done) == self.kill_at
         self.done.append(name)
+        self.again.append(name == "write" and _is_begun_and_temporary(arguments[0]))
         if now and self.moment == "within" and name == "write":
             fd, data = arguments
             do(fd, memoryview(data)[: len(data) // 2])
@@ -129,6 +132,11 @@ class KillingDisk(SteppedDisk):
         if now:
             os.kill(os.getpid(), signal.SIGKILL)
         return result
+
+
+def _is_begun_and_temporary(fd: int) -> bool:
+    path = Path(f"/proc/self/fd/{fd}").readlink()
+    return path.suffix == ".tmp" and os.fstat(fd).st_size > 0
 
 
 @dataclass(frozen=True)
