@@ -326,19 +326,47 @@ def test_a_processor_that_fails_stops_nothing(
     assert (list(stored(run).artifacts), stored(run).tables()) == ([], [])
 
 
-@pytest.mark.parametrize("logged", [True, False])
-def test_predictions_may_refer_to_a_table_of_the_users(
-    start: Start, stored: Stored, logged: bool
+def test_a_full_disk_costs_the_tables_only(
+    start: Start, stored: Stored, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """With keys of it there is no validation table; a plain number is a plain number."""
+    """What does not fit is said once and counted; predictions would have nothing to refer to."""
+    run = start(max_bytes="64KiB")
+    many = (np.random.default_rng(7).normal(size=(9_000, 3)), np.ones((9_000, 1)))
+    options = {"validation_data": many, "validation_batch_size": 3_000}
+    watcher = callback(log_evaluation_frequency=1)
+    fit(shared_model(), watcher, **options)
+    run.finish()
+    said = [line for line in capfd.readouterr().err.splitlines() if "is not recorded" in line]
+    assert len(said) == 1
+    assert "artifact 'wb_validation_data' is not recorded, training goes on" in said[0]
+    assert not any(part.failures for part in watcher.parts)
+    assert stored(run).folded.dropped_events == 1
+    assert [row.values["epoch"] for row in stored(run).rows()] == [0, 1]
+    assert stored(run).tables() == []
+
+
+@pytest.mark.parametrize("made_by", [wandbkeras, wandb])
+def test_predictions_may_refer_to_a_table_of_the_users(
+    start: Start, stored: Stored, made_by: Any
+) -> None:
+    """With keys of it, ours or wandb's, there is no validation table."""
     run = start()
-    own = wandbkeras.Table(["name"], [[f"row {i}"] for i in range(10)])
-    if logged:
-        run.log({"own": own})
-    keys = list(reversed(own.get_index())) if logged else list(range(9, -1, -1))
+    own = made_by.Table(["name"], [[f"row {i}"] for i in range(10)])
+    run.log({"own": own})
+    keys = own.get_index()[::-1]
     fit(shared_model(), callback(validation_indexes=keys), validation_data=(X, Y))
     assert list(stored(run).artifacts) == []
     assert table(stored(run))["val_row"] == list(range(9, -1, -1))
+    linked = stored(run).tables()[-1].schema().columns[1]
+    assert (linked.kind, linked.table) == ("row", stored(run).tables()[0].file.path)
+
+
+def test_keys_may_be_plain_numbers(start: Start, stored: Stored) -> None:
+    """They are recorded as numbers, which refer to nothing."""
+    run = start()
+    fit(shared_model(), callback(validation_indexes=range(10, 20)), validation_data=(X, Y))
+    assert table(stored(run))["val_row"] == list(range(10, 20))
+    assert stored(run).tables()[-1].schema().columns[1].kind == "integer"
 
 
 def test_there_is_a_key_for_each_row(start: Start, capfd: pytest.CaptureFixture[str]) -> None:

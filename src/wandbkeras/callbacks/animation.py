@@ -22,6 +22,7 @@ def encode_apng(frames: Array) -> bytes:
         frames: uint8 of shape (frames, height, width) or (frames, height, width, channels) with 1,
             3 or 4 channels.
 
+    >>> import numpy as np
     >>> encode_apng(np.zeros((2, 4, 5), np.uint8))[37:41]
     b'acTL'
     """

@@ -66,9 +66,9 @@ def drawing_of(
         UsageError: the types are not those of pictures, or the shapes are not those of the types.
     """
     if input_type == "auto":
-        input_type = guessed_kind(_shapes(inputs), risky=True)
+        input_type = guessed_kind(shapes_of(inputs), risky=True)
     if output_type == "auto" or (output_type is None and input_type is not None):
-        output_type = guessed_kind(_shapes(outputs), risky=False)
+        output_type = guessed_kind(shapes_of(outputs), risky=False)
     check_types(input_type, output_type)
     caption = "output" if output_type == "label" else "input" if input_type == "label" else None
     classes = len(labels)
@@ -101,5 +101,6 @@ def _labels(slots: Slots) -> dict[str, Array]:
     return {name: values for name, values in slots.items() if values.ndim <= 2} or dict(slots)
 
 
-def _shapes(slots: Slots) -> dict[str, Sequence[int]]:
+def shapes_of(slots: Slots) -> dict[str, Sequence[int]]:
+    """Return the shape of each slot, rows included."""
     return {name: values.shape for name, values in slots.items()}

@@ -187,15 +187,15 @@ class EvaluationTables(Part):
         table = tables.get(self._digest(rows))
         return None if table is None else _Validation(batches, rows, RowColumn(table))
 
-    def _written(self, batches: Batches) -> _Validation:
-        """Write the validation table."""
+    def _written(self, batches: Batches) -> _Validation | None:
+        """Write the validation table; None if the disk did not take it, which the run has said."""
         rows = RowNumbers()
         table = self._table(VALIDATION, self._validation_columns(batches, rows))
         metadata = {"rows": len(rows), "digest": self._digest(rows)}
         artifact = Artifact(ARTIFACT, ARTIFACT_TYPE, metadata=metadata)
         artifact.add(table, VALIDATION)
         self.run.use_artifact(artifact)
-        return _Validation(batches, rows, RowColumn(table))
+        return None if table.file is None else _Validation(batches, rows, RowColumn(table))
 
     def _digest(self, rows: RowNumbers) -> str:
         """Return what tells validation tables apart."""

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from wandbkeras.callbacks.batches import DEFAULT_BATCH_SIZE, Batch
-from wandbkeras.callbacks.drawing import Drawing, check_types, drawing_of
+from wandbkeras.callbacks.drawing import Drawing, check_types, drawing_of, shapes_of
 from wandbkeras.callbacks.labels import checked_labels, misfit
 from wandbkeras.callbacks.mask_colors import checked_colors
 from wandbkeras.callbacks.part import Part, never_raises
-from wandbkeras.callbacks.pictures import KINDS
+from wandbkeras.callbacks.pictures import KINDS, guessed_kind
 from wandbkeras.callbacks.predicting import (
     input_slots,
     output_shapes,
@@ -106,7 +106,7 @@ class Examples(Part):
         self._has_chosen = True
         with untouched_randomness():
             self._rows = batches.sample(self.predictions, np.random.default_rng(_SEED))
-        self._check_labels(output_shapes(self.model))
+        self._check_labels(self._rows, output_shapes(self.model))
 
     def _images(self, rows: Batch) -> list[Image]:
         model = self.model
@@ -114,7 +114,7 @@ class Examples(Part):
         outputs = output_slots(model, predict(model, rows.x, DEFAULT_BATCH_SIZE))
         if self._drawing is None:
             if not output_shapes(model):
-                self._check_labels({name: values.shape for name, values in outputs.items()})
+                self._check_labels(rows, shapes_of(outputs))
             self._drawing = drawing_of(
                 inputs,
                 outputs,
@@ -126,7 +126,10 @@ class Examples(Part):
             )
         return self._drawing.images(inputs, outputs, targets, self.labels, thresholds(model))
 
-    def _check_labels(self, outputs: Mapping[str, Any]) -> None:
-        problem = misfit(self.labels, outputs) if self.input_type != "label" else None
-        if problem:
+    def _check_labels(self, rows: Batch, outputs: Mapping[str, Any]) -> None:
+        """Say if the labels don't fit what they are for: the outputs, or inputs that are labels."""
+        inputs = shapes_of(input_slots(self.model, rows.x))
+        kind = guessed_kind(inputs, risky=True) if self.input_type == "auto" else self.input_type
+        problem = misfit(self.labels, outputs)
+        if problem and kind != "label":
             self.notice(problem)
