@@ -197,6 +197,11 @@ def _read(path: Path) -> tuple[str, bytes]:
         raise UsageError(f"Image: {path} can't be read ({error})") from error
 
 
+def is_file(data: Any) -> bool:
+    """Whether ``data`` is an image that is no array: a path, the bytes of a file, Pillow's."""
+    return isinstance(data, (str, os.PathLike, bytes, bytearray, memoryview)) or _is_pillow(data)
+
+
 def _is_pillow(data: Any) -> bool:
     return any(kind.__module__.startswith("PIL.") for kind in type(data).__mro__)
 

@@ -104,10 +104,11 @@ def _scaled(array: Array, scale: Scale | None) -> Array:
     if scale == "unit":
         values *= 255
     elif isinstance(scale, tuple):
-        low, high = scale
-        width = high - low
-        # Divided first: the difference of two doubles may be more than one holds.
-        values = (values / 2 - low / 2) * (510 / width) if width else np.full_like(values, 127.5)
+        # Halves: the difference of two doubles may be more than one holds.
+        low, high = scale[0] / 2, scale[1] / 2
+        if low == high:
+            return np.full_like(values, 127.5)
+        values = (values / 2 - low) / (high - low) * 255
     return values
 
 

@@ -33,7 +33,7 @@ def encode_png(pixels: np.ndarray[Any, Any]) -> bytes:
     """
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
     depth = 8 * pixels.dtype.itemsize
-    if pixels.dtype not in (np.uint8, np.uint16) or channels not in _COLOUR_TYPES:
+    if pixels.dtype.kind != "u" or depth not in (8, 16) or channels not in _COLOUR_TYPES:
         raise UsageError(f"PNG: received {pixels.dtype} of shape {pixels.shape}")
     height, width = pixels.shape[:2]
     if not (1 <= height <= _MAX_SIDE and 1 <= width <= _MAX_SIDE):

@@ -117,14 +117,14 @@ def _number(name: Any) -> str:
 
 
 def _of_dataframe(frame: Any) -> tuple[list[Any], list[list[Any]]]:
-    """Return columns and rows of a dataframe; what it holds for nothing is None."""
-    names = list(frame.columns)
-    missing = frame.isna().to_numpy() if hasattr(frame, "isna") else None
-    columns = [frame[name].tolist() for name in names]
-    rows = [list(row) for row in zip(*columns, strict=True)]
-    for number, row in enumerate(rows):
-        for index, value in enumerate(row):
-            is_number = isinstance(value, float)  # a NaN among numbers is a number
-            if missing is not None and missing[number, index] and not is_number:
-                row[index] = None
-    return names, rows
+    """Return columns and rows of a dataframe; what is missing is None, a NaN of floats is NaN."""
+    missing = frame.isna().to_numpy()
+    columns = []
+    for index in range(len(frame.columns)):
+        series = frame.iloc[:, index]
+        cells = series.tolist()
+        if series.dtype.kind != "f" or any(not isinstance(cell, float) for cell in cells):
+            gone = missing[:, index]
+            cells = [None if g else cell for cell, g in zip(cells, gone, strict=True)]
+        columns.append(cells)
+    return list(frame.columns), [list(row) for row in zip(*columns, strict=True)]

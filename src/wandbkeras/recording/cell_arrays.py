@@ -151,11 +151,11 @@ def _are_alike(arrays: Sequence[Array]) -> bool:
     return kinds == {"b"} or kinds <= set("iu")
 
 
-def kind_of(values: Sequence[Any]) -> Kind:
-    """Return the kind of plain cells."""
+def kind_of(values: Sequence[Any], name: str) -> Kind:
+    """Return the kind of plain cells of the column ``name``."""
     if isinstance(values, np.ndarray) and values.ndim == 1:
         return _KINDS_OF_DTYPES[values.dtype.kind]
-    cells = [cell_value(value, "") for value in values]
+    cells = [cell_value(value, name) for value in values]
     types = set(map(type, cells)) - {type(None)}
     if types == {int, float}:
         low, high = (f(c for c in cells if type(c) is int) for f in (min, max))

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from wandbkeras.data_types import Image, ImageColumn
-from wandbkeras.data_types.image import Encoded, encode_pixels
+from wandbkeras.data_types.image import Encoded, encode_pixels, is_file
 from wandbkeras.data_types.pixels import Array, Scale, as_image, scale_of
 from wandbkeras.errors import UsageError
 from wandbkeras.recording.values import checked_text
@@ -64,6 +64,8 @@ class ImageCells:
         )
 
     def parts(self, values: Sequence[Any]) -> list[Part]:
+        if not isinstance(values, np.ndarray):
+            values = [Image(value) if is_file(value) else value for value in values]
         if self._scale is None:
             self._decide(values)
         images = [value if isinstance(value, Image) else None for value in values]
@@ -127,7 +129,7 @@ def _undecided(value: Any) -> Any:
     """Return the pixels of a value that does not say what its floats mean."""
     if isinstance(value, Image):
         return value.pixels if value.scale is None else None
-    return value
+    return None if is_file(value) else value
 
 
 def _mask(image: Image | None, name: str) -> Encoded | None:

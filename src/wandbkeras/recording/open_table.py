@@ -36,13 +36,13 @@ class OpenTable:
         self.key = key
         self.columns = list(names)
         self.file: TableFile | None = None  # once it is logged
+        self.is_open = True
         self._columns = columns
         self._new_writer = new_writer
         self._writer: TableWriter | None = None
         self._rows = 0
         self._waiting: list[Sequence[Any]] = []
         self._error: OSError | None = None
-        self._is_open = True
 
     def add_batch(self, batch: Mapping[str, Any]) -> None:
         """Add rows: for each column an array, a tensor or a list with an entry for each row.
@@ -78,11 +78,11 @@ class OpenTable:
         self._check_open()
         self._add_waiting()
         if self._columns is None:
-            self._is_open = False
+            self.is_open = False
             return None
         if self._rows == 0:
             self._add({name: [] for name in self.columns})
-        self._is_open = False
+        self.is_open = False
         if self._error is not None:
             raise self._error
         assert self._writer is not None
@@ -94,12 +94,14 @@ class OpenTable:
 
     def discard(self) -> None:
         """Do without the table: nothing of it stays. Does nothing once it is logged."""
-        if self._is_open and self._writer is not None:
+        if self.is_open and self._writer is not None:
             self._writer.discard()
-        self._is_open = False
+        self.is_open = False
 
     def detach(self) -> None:
         """Write nothing more in this process, a forked one: the table is its parent's."""
+        if self._writer is not None:
+            self._writer.detach()
         self._columns = self._writer = None
 
     def __len__(self) -> int:
@@ -121,7 +123,7 @@ class OpenTable:
         return f"<OpenTable {self.key!r} {self.columns}, {len(self)} rows>"
 
     def _check_open(self) -> None:
-        if not self._is_open:
+        if not self.is_open:
             raise UsageError(f"table {self.key!r}: it is closed: a table is logged once")
 
     def _add_waiting(self) -> None:

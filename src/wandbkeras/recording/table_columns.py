@@ -100,7 +100,7 @@ class TableColumns:
                 # As wandb has it: an array is there, a list may be missing.
                 are_lists = any(isinstance(value, (list, tuple)) for value in values)
                 return ArrayCells(TableColumn(name, "array", optional=are_lists), array)
-        found = kind_of(values) if kind is None else _KINDS[kind]
+        found = kind_of(values, name) if kind is None else _KINDS[kind]
         return PlainCells(TableColumn(name, found, optional))
 
     def _free_name(self, name: str) -> str:

@@ -113,7 +113,7 @@ class RunTables:
 
     def finish(self) -> None:
         """Discard what was never logged, and say so."""
-        for table in self._open:
+        for table in (table for table in self._open if table.is_open):
             rows = len(table)
             table.discard()
             if rows and self._writer is not None:

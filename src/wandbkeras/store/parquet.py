@@ -170,10 +170,15 @@ def _options(schema: pa.Schema) -> dict[str, Any]:
 
 
 class DiskSink(io.RawIOBase):
-    """A file for pyarrow to write to, whose bytes pass through the disk seam and are hashed."""
+    """A file for pyarrow to write to, whose bytes pass through the disk seam and are hashed.
+
+    Once it is ``shut`` it takes everything and writes nothing: a writer of pyarrow's that is given
+    up writes its footer when it is collected, when the descriptor may be another file's.
+    """
 
     def __init__(self, disk: Disk, fd: int) -> None:
         self.size = 0
+        self.shut = False
         self.sha256 = hashlib.sha256()
         self._disk = disk
         self._fd = fd
@@ -186,6 +191,8 @@ class DiskSink(io.RawIOBase):
 
     def write(self, data: Any) -> int:
         content = bytes(data)
+        if self.shut:
+            return len(content)
         write_all(self._disk, self._fd, content)
         self.sha256.update(content)
         self.size += len(content)

@@ -96,10 +96,15 @@ class TableWriter:
 
     def discard(self) -> None:
         """Remove what was written."""
-        self._pending.clear()
+        self.detach()
         self._close()
         with suppress(OSError):
             self._disk.remove(self._path)
+
+    def detach(self) -> None:
+        """Write nothing more in this process, a forked one: the file is its parent's."""
+        self._sink.shut = True
+        self._pending.clear()
 
     def _flush(self) -> None:
         if self._pending:
