@@ -85,7 +85,7 @@ def parse_segment(data: bytes) -> Segment:
     while offset + 8 <= len(data):
         length, checksum = struct.unpack_from("<II", data, offset)
         payload = data[offset + 8 : offset + 8 + length]
-        whole = 1 <= length <= 2**30 and len(payload) == length
+        whole = 1 <= length <= 2**26 and len(payload) == length
         if not whole or zlib.crc32(data[offset : offset + 4] + payload) != checksum:
             offset += 1
             continue
@@ -266,20 +266,22 @@ def read_run(root: Path, *, host: str, now: float) -> Run:
         state = writer.state
         if state["resumed"]:
             run.state |= {"config": {}, "summary": {}}
-        if state["resumed"] or writer.attempt == 0:
-            run.state["metrics"] = state["metrics"]
+            run.state["metrics"] = {"definitions": [], "aggregates": {}, "latest_step": {}}
+        _add_metrics(run.state["metrics"], state["metrics"])
         run.state["config"].update(state["config"])
         run.state["summary"].update(state["summary"])
         run.state |= {name: run.state[name] + state[name] for name in SUMS}
         run.state["runtime"] = max(run.state["runtime"], state["runtime"])
         run.state |= {name: state[name] for name in ("process", "last_seen")}
-        if state["last_step"] is not None:
-            run.state |= {name: state[name] for name in ("last_step", "last_row_timestamp")}
         run.state["files"].update(state["files"])
         run.state["artifacts"] += state["artifacts"]
         run.state["dropped_artifacts"] += state["dropped_artifacts"]
         run.damage += writer.damage
         run.torn += writer.torn
+    if with_rows := [writer for writer in writers if writer.state["last_step"] is not None]:
+        last = [w.state for w in with_rows if w.attempt == with_rows[-1].attempt]
+        furthest = max(last, key=lambda state: state["last_step"])
+        run.state |= {name: furthest[name] for name in ("last_step", "last_row_timestamp")}
     dropped = run.state["dropped_artifacts"]
     run.state["artifacts"] = [name for name in run.state["artifacts"] if name not in dropped]
     paths = [root / "artifacts" / name for name in run.state["artifacts"]]
@@ -296,6 +298,13 @@ def read_run(root: Path, *, host: str, now: float) -> Run:
     if last and not unended:
         run.state["exit_code"] = max((state["exit_code"] for state in last), key=abs)
     return run
+
+
+def _add_metrics(total: Record, metrics: Record) -> None:
+    known = {definition["name"] for definition in total["definitions"]}
+    total["definitions"] += [d for d in metrics["definitions"] if d["name"] not in known]
+    for name in ("aggregates", "latest_step"):
+        total[name] = {**metrics[name], **total[name]}
 
 
 def _merged_rows(writers: list[Run]) -> list[Row]:

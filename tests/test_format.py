@@ -319,6 +319,9 @@ def test_writers_of_one_attempt_are_merged_alike(
     """Rows of the same step are one, and the run is as good as the worst of its writers."""
     first = open_writer()
     second = open_writer({"from_step": None}, attempt=0)
+    first.event("metric", {"name": "a", "summary": ["min"]})
+    second.event("metric", {"name": "a", "summary": ["max"]})
+    second.event("metric", {"name": "b*", "summary": ["last"], "step_metric": "a"})
     write_rows(first, [{"loss": 0.5, "of": "first", "a": 1}, {"loss": 0.25, "a": None}])
     write_rows(second, [{"of": "second", "h": VALUES[4]["w"]}, {"a": 2, "b": [1]}, {"b": 0.5}])
     found = assert_read_alike(layout.root)
@@ -328,6 +331,8 @@ def test_writers_of_one_attempt_are_merged_alike(
         {"loss": 0.25, "a": None, "b": [1]},
         {"b": 0.5},
     ]
+    write_rows(first, [{"a": 0.5}], first_step=7)
+    assert assert_read_alike(layout.root).state["last_step"] == 7
     first.close(0, 1.0)
     assert assert_read_alike(layout.root).status == "running"
     second.close(-3, 1.0)
