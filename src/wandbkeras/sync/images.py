@@ -102,11 +102,13 @@ def render_images(stored: StoredTable) -> RenderedImages:
     """Return what W&B holds of a table of images that a row names."""
     images: list[Found] = []
     with stored.opened() as (parquet, schema):
-        column = schema.columns[0]
+        column = schema.columns[0] if schema.columns else None
+        if column is None or column.kind != "image":
+            raise DamagedError(f"{stored.path}: not the images that its row names")
         for batch in stored.batches_of(parquet):
             images += filter(None, found_images(stored, column, batch, len(images)))
-    if column.kind != "image" or len(images) != stored.rows or not images:
-        raise DamagedError(f"{stored.path}: not the images that its row names")
+    if len(images) != stored.rows or not images:
+        raise DamagedError(f"{stored.path}: images are missing")
     files: dict[str, ArtifactFile] = {}
     paths = [_run_path(stored, image, files) for image in images]
     masks = [_run_masks(stored, image, files) for image in images]

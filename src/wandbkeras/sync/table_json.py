@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -158,7 +158,16 @@ def _union(kind: str, *, optional: bool) -> dict[str, Any]:
 def _optional(kind: dict[str, Any], optional: bool) -> dict[str, Any]:
     if not optional:
         return kind
-    members: Sequence[dict[str, Any]] = sorted(
-        (kind, {"wb_type": "none"}), key=lambda member: member["wb_type"]
-    )
-    return {"params": {"allowed_types": list(members)}, "wb_type": "union"}
+    members = sorted((kind, {"wb_type": "none"}), key=_as_text)
+    return {"params": {"allowed_types": members}, "wb_type": "union"}
+
+
+def _as_text(kind: Mapping[str, Any]) -> str:
+    """Return a type as the client prints it, by which it sorts.
+
+    >>> _as_text({"params": {"element_type": {"wb_type": "number"}}, "wb_type": "list"})
+    'Number[]'
+    """
+    if kind["wb_type"] == "list":
+        return f"{_as_text(kind['params']['element_type'])}[]"
+    return str(kind["wb_type"]).capitalize()
