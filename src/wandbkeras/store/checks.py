@@ -56,7 +56,7 @@ def is_instant(value: Any) -> bool:
 def readable(value: Any) -> str:
     """Return the ``str`` of ``value``, as text that a file can hold.
 
-    >>> readable("x\udcff.py")
+    >>> readable("x\\udcff.py")
     'x?.py'
     """
     return str(value).encode(errors="replace").decode()
