@@ -12,6 +12,7 @@ import os
 import resource
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -39,7 +40,7 @@ _CHANGES = (
     "os.chmod",
     "os.truncate",
 )
-_OTHERS = ("subprocess.Popen", "socket.connect", "socket.getaddrinfo", "shutil.")
+_OTHERS = ("subprocess.Popen", "socket.connect", "socket.getaddrinfo")
 # Of the one blob that the runs have; another one of the same two digits lies beside it.
 WEIGHTS = b"weights"
 
@@ -88,12 +89,15 @@ def beside_the_weights() -> bytes:
 
 
 def _read(run: StoredRun) -> None:
-    content = Content(run)
-    list(content.rows())
-    content.summary  # noqa: B018
-    for version in (artifact.version for artifact in content.artifacts):
-        for file in version.files.values():
-            run.blob(file.sha256)
+    with Content(run) as content:
+        list(content.rows())
+        content.summary  # noqa: B018
+        content.files  # noqa: B018
+        for version in (artifact.version for artifact in content.artifacts):
+            for file in version.files.values():
+                run.blob(file.sha256)
+    for table in run.tables():
+        table.read()
     for file in run.files.values():
         run.blob(file.sha256)
     run.histograms()
@@ -111,10 +115,11 @@ CHANGES: tuple[Way, ...] = (repaired, resumed)
 
 
 class _Audit:
-    """What was opened, or changed, since :meth:`start`."""
+    """What was opened, or changed, since :meth:`start`, but in ``scratch``: sync's own place."""
 
-    def __init__(self) -> None:
+    def __init__(self, scratch: str) -> None:
         self.found: set[str] = set()
+        self._scratch = f"{scratch}/"
         sys.addaudithook(self._note)
 
     def start(self) -> None:
@@ -130,15 +135,29 @@ class _Audit:
             writes = flags & (os.O_WRONLY | os.O_RDWR)
             # A bare name, no link followed: it lies in a directory that was opened the same way.
             if not beneath or writes:
-                self.found.add(f"{'write' if writes else 'open'} {name}")
+                self._add("write" if writes else "open", name)
         elif event in ("os.listdir", "os.scandir") and not isinstance(arguments[0], int):
-            self.found.add(f"list {os.fsdecode(arguments[0])}")
+            self._add("list", os.fsdecode(arguments[0]))
         elif event in _CHANGES:
-            for path in arguments[: 2 if event in ("os.rename", "os.link", "os.symlink") else 1]:
+            two = event in ("os.rename", "os.link", "os.symlink")
+            for path in arguments[: 2 if two else 1]:
                 if not isinstance(path, int):
-                    self.found.add(f"{event} {os.fsdecode(path)}")
+                    self._add(event, _whole(os.fsdecode(path), -1 if two else arguments[-1]))
+        elif event.startswith("shutil."):
+            self._add(event, os.fsdecode(arguments[0]))
         elif event.startswith(_OTHERS):
             self.found.add(f"{event} {arguments}")
+
+    def _add(self, event: str, name: str) -> None:
+        if not name.startswith(self._scratch):
+            self.found.add(f"{event} {name}")
+
+
+def _whole(name: str, directory: Any) -> str:
+    """Return the whole path of a name in the open ``directory``, a descriptor if there is one."""
+    if "/" in name or not isinstance(directory, int) or directory < 0:
+        return name
+    return f"{Path(f'/proc/self/fd/{directory}').readlink()}/{name}"
 
 
 def _too_long(number: int, frame: object) -> None:
@@ -168,7 +187,8 @@ def _ways(ways: tuple[Way, ...], path: Path, audit: _Audit) -> dict[str, Any]:
 
 def main() -> None:
     signal.signal(signal.SIGALRM, _too_long)
-    audit = _Audit()
+    tempfile.tempdir = tempfile.mkdtemp()
+    audit = _Audit(tempfile.tempdir)
     sound, *paths = map(Path, sys.argv[1:])
     for way in (*READINGS, *CHANGES):  # whatever Python opens for itself, it has opened then
         way(sound)
@@ -180,6 +200,7 @@ def main() -> None:
             "changed": _ways(CHANGES, path, audit),
         }
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    Path(tempfile.tempdir).rmdir()  # what a sync makes is gone with it
     print(json.dumps({"runs": found, "peak_bytes": peak * 1024}))
 
 
