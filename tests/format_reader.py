@@ -286,9 +286,7 @@ def read_run(root: Path, *, host: str, now: float) -> Run:
     run.state["artifacts"] = [name for name in run.state["artifacts"] if name not in dropped]
     paths = [root / "artifacts" / name for name in run.state["artifacts"]]
     found = [parse_document(path.read_bytes(), "artifact") for path in paths]
-    run.artifacts = [
-        {"references": {}, "tables": {}, "used": False, **artifact} for artifact in found
-    ]
+    run.artifacts = [{"references": {}, **artifact} for artifact in found]
     last = [writer.state for writer in writers if writer.attempt == writers[-1].attempt]
     unended = [state for state in last if state["exit_code"] is None]
     if any(_is_alive(state, host, now) for state in unended):
