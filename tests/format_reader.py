@@ -50,6 +50,7 @@ class Run(msgspec.Struct):
     rows: list[Row] = []
     histograms: list[tuple[int, int, str, Any]] = []  # attempt, step, metric, value
     artifacts: list[Record] = []
+    tables: list[tuple[str, int, Any]] = []  # metric, step, the cells of each column
     status: str = "crashed"
     damage: list[Place] = []
     torn: int = 0
@@ -286,7 +287,21 @@ def read_run(root: Path, *, host: str, now: float) -> Run:
     run.state["artifacts"] = [name for name in run.state["artifacts"] if name not in dropped]
     paths = [root / "artifacts" / name for name in run.state["artifacts"]]
     found = [parse_document(path.read_bytes(), "artifact") for path in paths]
-    run.artifacts = [{"references": {}, **artifact} for artifact in found]
+    default: Record = {"references": {}, "tables": {}, "used": False}
+    run.artifacts = [{**default, **artifact} for artifact in found]
+    lost = {path for path, _, _ in run.damage if path.startswith("tables/")}
+    run.rows = [
+        (*row, {k: v for k, v in values.items() if table_path(v) not in lost})
+        for *row, values in run.rows
+    ]
+    run.state["summary"] = {
+        k: v for k, v in run.state["summary"].items() if table_path(v) not in lost
+    }
+    for step, *_, values in run.rows:
+        named = {key: value for key, value in values.items() if table_path(value)}
+        run.tables += [(key, step, read_table(root, value)) for key, value in named.items()]
+    for artifact in run.artifacts:
+        run.tables += [(k, -1, read_table(root, v)) for k, v in artifact["tables"].items()]
     last = [writer.state for writer in writers if writer.attempt == writers[-1].attempt]
     unended = [state for state in last if state["exit_code"] is None]
     if any(_is_alive(state, host, now) for state in unended):
@@ -303,6 +318,35 @@ def _add_metrics(total: Record, metrics: Record) -> None:
     total["definitions"] += [d for d in metrics["definitions"] if d["name"] not in known]
     for name in ("aggregates", "latest_step"):
         total[name] = {**metrics[name], **total[name]}
+
+
+def table_path(value: Any) -> str:
+    """Return the path of the table that a value names; empty if it names none."""
+    types = ("table/parquet", "images/parquet", "image/parquet")
+    return str(value["path"]) if isinstance(value, dict) and value.get("_type") in types else ""
+
+
+def read_table(root: Path, named: Record) -> Record:
+    """Return the cells of each column; of images with caption and masks, and what describes it."""
+    form = r"tables/[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}/\d{8,19}-\d{3,5}-\d{3,5}-\d{4,9}\.parquet"
+    if not re.fullmatch(form, named["path"]):
+        raise UnreadableError(named["path"])
+    data = (root / named["path"]).read_bytes()
+    if (hashlib.sha256(data).hexdigest(), len(data)) != (named["sha256"], named["size"]):
+        raise UnreadableError(named["path"])
+    with pq.ParquetFile(io.BytesIO(data)) as file:
+        cells, metadata = file.read().to_pydict(), file.metadata.metadata
+    if metadata[b"wandbkeras.version"] != b"1":
+        raise UnreadableError("version")
+    for name in json.loads(metadata[b"wandbkeras.json"]):
+        cells[name] = [None if text is None else json.loads(text) for text in cells[name]]
+    found: Record = {}
+    for column in json.loads(metadata[b"wandbkeras.table"])["columns"]:
+        described = {k: v for k, v in column.items() if k not in ("name", "caption", "masks")}
+        masks = {m["name"]: (m["labels"], cells[m["column"]]) for m in column.get("masks", ())}
+        captions = cells[column["caption"]] if "caption" in column else None
+        found[column["name"]] = (described, cells[column["name"]], captions, masks)
+    return found
 
 
 def _merged_rows(writers: list[Run]) -> list[Row]:

@@ -13,11 +13,12 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -35,6 +36,7 @@ from tests.format_reader import (
     read_run,
 )
 from tests.strategies import canonical
+from wandbkeras.data_types import Mask
 from wandbkeras.errors import NewerFormatError
 from wandbkeras.store import writer as writer_module
 from wandbkeras.store.disk import Disk
@@ -42,8 +44,10 @@ from wandbkeras.store.journal import read_journal
 from wandbkeras.store.layout import Layout
 from wandbkeras.store.process import describe_process
 from wandbkeras.store.reader import StoredRun
+from wandbkeras.store.repair import repair_run
 from wandbkeras.store.schema import RUN_FORMAT
 from wandbkeras.store.seal import seal
+from wandbkeras.store.tables import StoredTable
 from wandbkeras.store.writer import RunWriter
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "format.md"
@@ -74,7 +78,7 @@ def assert_read_alike(root: Path) -> Run:
     ]
     assert canonical(run.rows) == canonical(rows)
     assert run.status == stored.state
-    folded = stored.folded.to_document()
+    folded = {**stored.folded.to_document(), "summary": stored.summary}
     assert folded.keys() == run.state.keys()
     for name in folded.keys() - {"rows", "metrics", "resumed"}:
         assert canonical(run.state[name]) == canonical(folded[name]), name
@@ -85,7 +89,36 @@ def assert_read_alike(root: Path) -> Run:
     damage = [d for view in stored.attempts for d in (*view.manifest.damage, *view.tail.damage)]
     assert sorted(run.damage) == sorted((d.path.as_posix(), d.offset, d.size) for d in damage)
     assert run.torn == sum(view.tail.torn for view in stored.attempts)
+    assert canonical(run.tables) == canonical(
+        [*tables_of_rows(stored), *tables_of_artifacts(stored)]
+    )
     return run
+
+
+def tables_of_rows(stored: StoredRun) -> Iterator[tuple[str | None, int | None, Any]]:
+    for table in stored.tables():
+        yield table.key, table.step, cells(table)
+
+
+def tables_of_artifacts(stored: StoredRun) -> Iterator[tuple[str, int, Any]]:
+    for version in stored.artifacts:
+        for name, file in version.tables.items():
+            yield name, -1, cells(stored.stored_table(file))
+
+
+def cells(table: StoredTable) -> dict[str, Any]:
+    """What the other reader gives of a table."""
+    read = table.read().to_pydict()
+    found = {}
+    for column in table.schema().columns:
+        if column.kind == "json":
+            read[column.name] = [t if t is None else json.loads(t) for t in read[column.name]]
+        described = json.loads(msgspec.json.encode(column))
+        gone = [described.pop(name, None) for name in ("name", "caption", "masks")]
+        masks = {m.name: (list(map(list, m.labels)), read[m.column]) for m in column.masks}
+        captions = read[column.caption] if gone[1] is not None else None
+        found[column.name] = (described, read[column.name], captions, masks)
+    return found
 
 
 def ordered(metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -146,7 +179,29 @@ def record_everything(start: Start, directory: Path) -> wandbkeras.Run:
         artifact.add_file(file)
         artifact.add_file(file, "again/model.keras")
         run.log_artifact(artifact, aliases=["best"])
+    record_tables(run)
     return run
+
+
+def record_tables(run: wandbkeras.Run) -> None:
+    """Log a column of each kind, images with masks, and a table in an artifact."""
+    image = wandbkeras.Image(np.array([[0.0, 0.5], [1.0, float("nan")]]), caption="é")
+    image.masks = {"truth": Mask([[0, 300], [1, 2]], {0: "a", 300: "b"})}
+    run.log({"images": [image, wandbkeras.Image(np.zeros((1, 1)))], "one": image, "loss": 0.125})
+    first = wandbkeras.Table(["x"], [[1], [2]])
+    artifact = wandbkeras.Artifact("data", "dataset")
+    artifact.add(first, "validation/data")
+    run.use_artifact(artifact)
+    kinds = {
+        "row": wandbkeras.RowColumn(first),
+        "class": wandbkeras.ClassColumn({7: "cat", 0: "dog"}),
+        **dict.fromkeys(("image", "n", "f", "b", "s", "any", "list", "array", "none")),
+    }
+    rows = [
+        [0, 7, image, 2**62, float("-inf"), True, "é", {"a": [1, None]}, [1, 2], np.eye(2), None],
+        [1, 0, None, None, None, None, None, "text", None, np.ones((2, 2)), None],
+    ]
+    run.log({"a table": wandbkeras.Table(kinds, rows)})
 
 
 @pytest.mark.parametrize("exit_code", [None, 0, 3])
@@ -172,6 +227,20 @@ def test_both_readers_find_the_same_run(
             assert (hashlib.md5(content).hexdigest(), len(content)) == (file["md5"], file["size"])
 
 
+def test_a_lost_table_is_lost_to_both_readers(start: Start) -> None:
+    """What names it stays in the row, and counts for nothing."""
+    run = start(id="k3j9x2ab")
+    record_tables(run)
+    run.finish()
+    root = Path(run.dir or "")
+    stored = StoredRun(root)
+    stored.tables()[0].path.write_bytes(b"")
+    repair_run(root)
+    found = assert_read_alike(root)
+    assert [name for name, *_ in found.tables] == ["one", "a table", "validation/data"]
+    assert "images" not in found.state["summary"]
+
+
 def test_every_file_of_a_run_has_a_name_of_the_document(start: Start, tmp_path: Path) -> None:
     """A run directory holds nothing that the document's table of files doesn't name."""
     run = record_everything(start, tmp_path)
@@ -179,7 +248,12 @@ def test_every_file_of_a_run_has_a_name_of_the_document(start: Start, tmp_path: 
     section = DOCUMENT.read_text().split("## Files")[1].split("##")[0]
     names = re.findall(r"^\|[^|]*\| `([^`]*)`[^|]*\|", section.replace("| `run.json` | ", ""), re.M)
     pattern = "|".join(re.escape(name) for name in [*names, "run.json"])
-    pattern = pattern.replace("<stream>", "(history|histograms|events)").replace("AAA", r"\d{3}")
+    pattern = pattern.replace("<folder>", r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,63}")
+    pattern = (
+        pattern.replace("<step>", r"\d{8,}")
+        .replace("<stream>", "(history|histograms|events)")
+        .replace("AAA", r"\d{3}")
+    )
     pattern = pattern.replace("<64\\ hexadecimal\\ digits>", "[0-9a-f]{64}").replace("/HH/", "/../")
     pattern = re.sub("WWW|SSS|KKK", r"\\d{3}", pattern).replace("NNNN", r"\d{4}")
     pattern = pattern.replace(re.escape("<its path with - for each />"), r"[^/]+")

@@ -16,7 +16,8 @@ from wandb.sdk.artifacts.artifact_manifest_entry import ArtifactManifestEntry
 
 from wandbkeras import Artifact, Histogram, Run
 from wandbkeras.store.reader import StoredRun
-from wandbkeras.sync.content import Content, artifact_digest
+from wandbkeras.sync.artifacts import artifact_digest
+from wandbkeras.sync.content import Content
 
 
 def content_of(run: Run) -> Content:

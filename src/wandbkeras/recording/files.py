@@ -80,20 +80,20 @@ class RunFiles:
         }
 
     def drop(self, manifests: Iterable[str]) -> None:
-        """Record that versions are dropped; then remove what of them nothing else needs."""
+        """Record that versions are dropped; then remove what of them nothing else needs.
+
+        Their tables stay: of a version that a server holds, sync must know the digest.
+        """
         with self._lock:
             kept = self.versions()
             contents: set[str] = set()
-            tables: list[TableFile] = []
             for manifest in manifests:
                 if manifest not in kept:
                     raise UsageError(f"drop_versions: {manifest!r:.80} is no version of this run")
                 contents |= kept[manifest].blobs
-                tables += kept[manifest].tables.values()
                 self._writer.event("artifact_dropped", {"manifest": manifest})
                 self._dropped.add(manifest)
             self._remove(contents)
-            self._writer.remove_tables(tables)
 
     def save(self, files: Mapping[str, Path], policy: Policy) -> None:
         """Record files of the run: now, at its end, or (``live``) now and, if changed, then."""

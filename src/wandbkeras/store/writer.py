@@ -27,7 +27,7 @@ from wandbkeras.store.disk import Disk, make_directories
 from wandbkeras.store.journal import JournalWriter, encode_frame
 from wandbkeras.store.layout import Layout
 from wandbkeras.store.room import Room
-from wandbkeras.store.schema import ArtifactFile, ArtifactVersion, Row, TableFile
+from wandbkeras.store.schema import ArtifactFile, ArtifactVersion, Row
 from wandbkeras.store.state import EVENT, HISTORY, PARTIAL, Event, RunState
 
 if TYPE_CHECKING:
@@ -227,14 +227,6 @@ class RunWriter:
         except OSError as error:
             if named:
                 self._appender.warn("blobs", f"what is no longer needed can't be removed: {error}")
-
-    def remove_tables(self, tables: Iterable[TableFile]) -> None:
-        """Remove tables that the run says it needs no more, once that survives a power cut."""
-        if tables and not self._appender.is_short:
-            with contextlib.suppress(OSError):
-                self._sync()
-                self._check_place()
-                self.shelf.remove(tables)
 
     def artifact(self, version: ArtifactVersion) -> str:
         """Record a version of an artifact whose files are blobs already; return its manifest."""

@@ -75,6 +75,10 @@ class Artifacts:
         """Return where a table of the run is."""
         return self._places[table]
 
+    def digest(self, version: ArtifactVersion) -> str:
+        """Return the digest of any version, also of one that the run no longer keeps."""
+        return self._artifact("", version).digest
+
     def waves(self, artifacts: Iterable[Artifact]) -> list[list[Artifact]]:
         """Return versions in groups to be sent one after the other.
 

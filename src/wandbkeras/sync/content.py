@@ -8,11 +8,13 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from itertools import islice
 from types import TracebackType
 from typing import Any
 
+from wandbkeras.errors import DamagedError
 from wandbkeras.store import named_tables
 from wandbkeras.store.checks import TABLE
 from wandbkeras.store.metrics import MetricDefinition
@@ -26,7 +28,7 @@ from wandbkeras.store.schema import (
     table_of,
 )
 from wandbkeras.store.table_names import table_step
-from wandbkeras.sync.artifacts import Artifact, Artifacts, artifact_digest, file_digests
+from wandbkeras.sync.artifacts import Artifact, Artifacts
 from wandbkeras.sync.held_tables import HeldTables
 from wandbkeras.sync.media import Rendered, media_path, rendered
 
@@ -98,8 +100,11 @@ class Content:
         run, last = self.run, self.steps[-1] if self.steps else -1
         in_rows = [table for table in run.tables() if table.step is None or table.step <= last]
         in_summary = map(run.named_table, named_tables.in_summary(run.summary))
-        files = (file for version in run.artifacts for file in version.tables.values())
-        return HeldTables((*in_rows, *in_summary), map(run.stored_table, files))
+        kept, dropped = (
+            [run.stored_table(file) for version in versions for file in version.tables.values()]
+            for versions in (run.artifacts, run.dropped_artifacts)
+        )
+        return HeldTables((*in_rows, *in_summary), kept, dropped)
 
     @cached_property
     def mask_labels(self) -> dict[str, Mapping[str, str]]:
@@ -118,11 +123,10 @@ class Content:
     @cached_property
     def dropped_digests(self) -> set[str]:
         """The digests of versions that the run no longer keeps, but a server may hold."""
-        dropped = {
-            artifact_digest(file_digests(version))
-            for version in self.run.dropped_artifacts
-            if not version.tables
-        }
+        dropped = set()
+        for version in self.run.dropped_artifacts:
+            with suppress(DamagedError):  # dropped because of that, in a repair
+                dropped.add(self.versions.digest(version))
         return dropped - {artifact.digest for artifact in self.artifacts}
 
     @cached_property

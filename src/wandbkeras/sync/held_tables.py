@@ -12,12 +12,22 @@ from wandbkeras.sync.tables import RenderedTable, render_table
 
 
 class HeldTables:
-    """Those that rows name, in their order, and those in artifact versions; by paths in the run."""
+    """Those that rows name, in their order, and those in artifact versions; by paths in the run.
 
-    def __init__(self, named: Iterable[StoredTable], in_artifacts: Iterable[StoredTable]) -> None:
+    No other table links to those that only ``dropped`` versions hold.
+    """
+
+    def __init__(
+        self,
+        named: Iterable[StoredTable],
+        in_artifacts: Iterable[StoredTable],
+        dropped: Iterable[StoredTable] = (),
+    ) -> None:
         self.named = list({table.file.path: table for table in named}.values())
         self.scratch = Scratch()
         self._stored = {t.file.path: t for t in (*in_artifacts, *self.named)}
+        self._held = frozenset(self._stored)
+        self._stored |= {t.file.path: t for t in dropped if t.file.path not in self._held}
         self._tables: dict[str, RenderedTable] = {}
         self._images: dict[str, RenderedImages] = {}
 
@@ -37,9 +47,8 @@ class HeldTables:
     def table(self, path: str) -> RenderedTable:
         """Return what W&B holds of a table."""
         if path not in self._tables:
-            self._tables[path] = render_table(
-                self._stored[path], self.scratch, self._stored.__contains__
-            )
+            stored = self._stored[path]
+            self._tables[path] = render_table(stored, self.scratch, self._held.__contains__)
         return self._tables[path]
 
     def image(self, path: str) -> RenderedImages:
