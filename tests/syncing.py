@@ -16,8 +16,9 @@ import wandb
 
 from tests.server.process import PROXIES, LoopbackServer
 from tests.server.snapshot import RunSnapshot
-from wandbkeras.sync.engine import Options, Result
 from wandbkeras.sync.engine import sync as sync_runs
+from wandbkeras.sync.options import Options, Result
+from wandbkeras.sync.receipt import Receipt, read_receipts
 
 COMMAND = Path(sys.executable).with_name("wandbkeras")
 ENTITY, PROJECT = "loopback", "digits"
@@ -67,6 +68,11 @@ def printed(done: subprocess.CompletedProcess[str]) -> Any:
 
 def held(server: LoopbackServer, run_id: str, project: str = PROJECT) -> RunSnapshot:
     return server.run(ENTITY, project, run_id)
+
+
+def receipts(run: Path) -> list[Receipt]:
+    """What is proven of a run; a failed sync leaves only its reason there."""
+    return read_receipts(run / "sync")
 
 
 def tree(root: Path) -> dict[str, tuple[int, str]]:

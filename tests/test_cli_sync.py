@@ -192,7 +192,7 @@ def test_options_that_are_wrong(arguments: list[str], finished: Path) -> None:
 def test_one_unreadable_run_among_good_ones(
     start: Callable[..., Run], finished: Path, env: dict[str, str], wandb_server: LoopbackServer
 ) -> None:
-    """The others arrive, the document has all three, and the highest exit code wins."""
+    """The others arrive, the document has all three, and the gravest exit code wins."""
     infos = []
     for run_id in ("newer", "damaged"):
         run = start(project="digits", id=run_id)
@@ -203,7 +203,7 @@ def test_one_unreadable_run_among_good_ones(
     damaged.write_bytes(b"{}")
     done = command("sync", finished.parent, "--json", env=env)
     found = printed(done)
-    assert (done.returncode, found["exit_code"]) == (5, 5)
+    assert (done.returncode, found["exit_code"]) == (4, 4)
     assert sorted(run["outcome"] for run in found["runs"]) == ["failed", "failed", "verified"]
     assert len(done.stderr.splitlines()) == 2
     assert len(held(wandb_server, "k3j9x2ab").rows) == 1

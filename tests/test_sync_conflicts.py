@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.server.process import LoopbackServer
-from tests.syncing import command, connect, held, sync, sync_one
+from tests.syncing import command, connect, held, receipts, sync, sync_one
 from wandbkeras import Run
 from wandbkeras.errors import ConflictError
 
@@ -54,7 +54,7 @@ def assert_conflict(path: Path, server: LoopbackServer, *texts: str) -> None:
     assert result.exit_code == 10
     assert all(text in str(result.error) for text in texts), result.error
     assert held(server, "k3j9x2ab") == before
-    assert not (path / "sync").exists()
+    assert receipts(path) == []
 
 
 def test_rows_of_another_run_are_a_conflict(

@@ -19,7 +19,7 @@ from tests.strategies import canonical
 from tests.syncing import connect, held, sync_one, tree
 from wandbkeras import Artifact, Histogram, Run
 from wandbkeras.store.reader import StoredRun
-from wandbkeras.sync.engine import Result
+from wandbkeras.sync.options import Result
 
 NAN, INF = math.nan, math.inf
 BIG = 2**60 + 1

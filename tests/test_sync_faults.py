@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.server.process import LoopbackServer
-from tests.syncing import COMMAND, connect, held, sync, sync_one, until
+from tests.syncing import COMMAND, connect, held, receipts, sync, sync_one, until
 from wandbkeras import Artifact, Run
 from wandbkeras.errors import NotVerifiedError, RefusedError, UnreachableError
 
@@ -82,7 +82,7 @@ def test_what_is_refused_is_not_verified_and_completed_later(
     assert isinstance(refused.error, NotVerifiedError)
     assert (refused.outcome, refused.exit_code, refused.receipt) == ("failed", 6, None)
     assert text in str(refused.error)
-    assert not (finished / "sync").exists()
+    assert receipts(finished) == []
 
     wandb_server.clear_faults()
     assert sync_one(finished).error is None
@@ -159,7 +159,7 @@ def test_what_can_not_be_read_back_is_not_verified(
     wandb_server.add_fault("status", operation="RunOutputArtifacts", status=500)
     failed = sync_one(finished, timeout_s=4)
     assert isinstance(failed.error, UnreachableError)
-    assert not (finished / "sync").exists()
+    assert receipts(finished) == []
 
     wandb_server.clear_faults()
     assert sync_one(finished).rows_sent == 0

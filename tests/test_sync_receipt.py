@@ -85,7 +85,7 @@ def test_no_receipt_is_none(tmp_path: Path) -> None:
 def test_a_damaged_receipt_proves_nothing(tmp_path: Path, receipt: Receipt) -> None:
     """Every flipped byte and every cut makes it void, and no error."""
     write_receipt(tmp_path, DESTINATION, receipt)
-    path = tmp_path / DESTINATION.file_name
+    path = tmp_path / (DESTINATION.stem + ".json")
     good = path.read_bytes()
     for at in range(0, len(good), 7):
         path.write_bytes(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])

@@ -13,7 +13,7 @@ from tests.syncing import connect, held, sync
 from wandbkeras import Run
 from wandbkeras.errors import DamagedError, NewerFormatError, NotFoundError, SyncError
 from wandbkeras.store import document
-from wandbkeras.sync.engine import Result
+from wandbkeras.sync.options import Result
 
 
 @pytest.fixture(autouse=True)

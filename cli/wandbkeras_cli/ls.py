@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import click
 
-from wandbkeras.errors import DamagedError, StoreError, WandbkerasError
+from wandbkeras.errors import DamagedError, StoreError, WandbkerasError, gravest
 from wandbkeras.store.reader import StoredRun
 from wandbkeras.store.shortage import counts_text
 from wandbkeras.sync.receipt import sync_state
-from wandbkeras_cli.output import human_size, json_option, print_json, print_table, say
-from wandbkeras_cli.paths import run_directories
+from wandbkeras_cli.output import human_size, human_time, json_option, print_json, print_table, say
+from wandbkeras_cli.paths import run_directories, state_dir_option
 
 _BEST = "best_"
 
 
 @click.command()
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
-@click.option(
-    "--state-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Where sync wrote the receipts, if not into the runs.",
-)
+@state_dir_option
 @json_option
 def ls(paths: tuple[Path, ...], state_dir: Path | None, as_json: bool) -> None:
     """List the runs in PATHS (stores or runs; default: ./runs).
@@ -37,7 +32,7 @@ def ls(paths: tuple[Path, ...], state_dir: Path | None, as_json: bool) -> None:
       wandbkeras ls runs
     """
     described = [_describe(path, state_dir) for path in run_directories(paths or (Path("runs"),))]
-    code = max((entry.pop("exit_code") for entry in described), default=0)
+    code = gravest(entry.pop("exit_code") for entry in described)
     if as_json:
         print_json({"runs": described, "exit_code": code})
     else:
@@ -93,7 +88,7 @@ def _print(runs: list[dict[str, Any]]) -> None:
                 run["name"] or "-",
                 run["project"] or "-",
                 run["state"],
-                f"{datetime.fromtimestamp(run['created'], tz=timezone.utc):%Y-%m-%d %H:%M}",
+                human_time(run["created"]),
                 str(run["rows"]),
                 "-" if run["epochs"] is None else str(run["epochs"]),
                 _best_text(run["best"]),

@@ -13,6 +13,7 @@ from wandbkeras_cli.ls import ls
 from wandbkeras_cli.output import print_json, say
 from wandbkeras_cli.repair import repair
 from wandbkeras_cli.show import show
+from wandbkeras_cli.status import status
 from wandbkeras_cli.sync import sync
 from wandbkeras_cli.verify import verify
 
@@ -30,6 +31,7 @@ def cli() -> None:
       wandbkeras ls runs        what is recorded, and what has arrived
       wandbkeras show k3j9x2ab  one run in detail
       wandbkeras sync runs      from a machine that reaches the server
+      wandbkeras status runs    what has arrived where, and what has not and why
       wandbkeras verify runs    whether every byte is what was written
     """
 
@@ -37,6 +39,7 @@ def cli() -> None:
 cli.add_command(ls)
 cli.add_command(repair)
 cli.add_command(show)
+cli.add_command(status)
 cli.add_command(sync)
 cli.add_command(verify)
 

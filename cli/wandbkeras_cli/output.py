@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timezone
 from typing import Any
 
 import click
@@ -66,6 +67,15 @@ def human_size(size: int) -> str:
             return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
         number /= 1000
     return f"{number:.1f} TB"
+
+
+def human_time(seconds: float) -> str:
+    """Return a moment, given in seconds since the epoch, in UTC.
+
+    >>> human_time(1795412700.0)
+    '2026-11-23 05:45'
+    """
+    return f"{datetime.fromtimestamp(seconds, tz=timezone.utc):%Y-%m-%d %H:%M}"
 
 
 def _finite(value: Any) -> Any:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
+
+import click
 
 from wandbkeras.errors import NotFoundError
 from wandbkeras.store.reader import Store
 from wandbkeras.store.source import is_run
+
+state_dir_option: Callable[[Any], Any] = click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where sync keeps the receipts, if not in the runs (for a read-only store).",
+)
 
 
 def run_directories(paths: Sequence[Path]) -> list[Path]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from wandbkeras.errors import DamagedError, StoreError, WandbkerasError
+from wandbkeras.errors import DamagedError, StoreError, WandbkerasError, gravest
 from wandbkeras.store.repair import repair_run
 from wandbkeras.store.verify import verify_run
 from wandbkeras_cli.output import json_option, print_json, say, terminal_progress
@@ -41,7 +41,7 @@ def repair(paths: tuple[Path, ...], dry_run: bool, as_json: bool) -> None:
             say(f"wandbkeras: {repaired[-1]['error']}", err=True)
         elif not as_json:
             _print(repaired[-1], dry_run)
-    code = max((entry.pop("exit_code") for entry in repaired), default=0)
+    code = gravest(entry.pop("exit_code") for entry in repaired)
     if as_json:
         print_json({"runs": repaired, "exit_code": code})
     click.get_current_context().exit(code)

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from wandbkeras.errors import gravest
 from wandbkeras.store.shortage import counts_text
 from wandbkeras_cli.output import json_option, print_json, say, terminal_progress
-from wandbkeras_cli.paths import run_directories
+from wandbkeras_cli.paths import run_directories, state_dir_option
 
 if TYPE_CHECKING:
-    from wandbkeras.sync.engine import Result
+    from wandbkeras.sync.options import Result
+    from wandbkeras.sync.receipt import Level
 
 
 @click.command()
@@ -26,10 +28,14 @@ if TYPE_CHECKING:
     show_default=True,
     help="Seconds a run may take to arrive.",
 )
+@state_dir_option
 @click.option(
-    "--state-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Write the receipts here instead of into the runs (for a read-only store).",
+    "--verify",
+    "level",
+    type=click.Choice(["full", "sample", "counts"]),
+    default="sample",
+    show_default=True,
+    help="How rows are compared: all of them; of more than 250,000 a sample; only their number.",
 )
 @json_option
 def sync(
@@ -38,6 +44,7 @@ def sync(
     project: str | None,
     timeout: float,
     state_dir: Path | None,
+    level: Level,
     as_json: bool,
 ) -> None:
     """Bring the runs in PATHS (stores or runs; default: ./runs) to Weights & Biases.
@@ -53,14 +60,15 @@ def sync(
     directories = run_directories(paths or (Path("runs"),))
     # wandb takes a second to import, which no other command should wait for.
     from wandbkeras.store.names import check_entity, check_project
-    from wandbkeras.sync.engine import Options
     from wandbkeras.sync.engine import sync as sync_runs
+    from wandbkeras.sync.options import Options
 
     options = Options(
         entity=None if entity is None else check_entity(entity),
         project=None if project is None else check_project(project),
         timeout_s=timeout,
         state_directory=state_dir,
+        level=level,
     )
     results = []
     for result in sync_runs(directories, options, progress=terminal_progress()):
@@ -77,7 +85,7 @@ def sync(
                 f"`wandbkeras show {result.path}`",
                 err=True,
             )
-    code = max((result.exit_code for result in results), default=0)
+    code = gravest(result.exit_code for result in results)
     if as_json:
         print_json({"runs": [_document(result) for result in results], "exit_code": code})
     click.get_current_context().exit(code)
@@ -117,5 +125,10 @@ def _document(result: Result) -> dict[str, Any]:
         "dropped_events": result.dropped_events,
         "error": None
         if error is None
-        else {"class": type(error).__name__, "message": str(error), "exit_code": error.exit_code},
+        else {
+            "class": type(error).__name__,
+            "message": str(error),
+            "exit_code": error.exit_code,
+            "retryable": error.retryable,
+        },
     }

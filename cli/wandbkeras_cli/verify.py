@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from wandbkeras.errors import DamagedError, StoreError, WandbkerasError
+from wandbkeras.errors import DamagedError, StoreError, WandbkerasError, gravest
 from wandbkeras.store.journal import Damage
 from wandbkeras.store.shortage import counts_text
 from wandbkeras.store.verify import verify_run
@@ -37,7 +37,7 @@ def verify(paths: tuple[Path, ...], as_json: bool) -> None:
             _print(checked[-1])
         elif checked[-1]["error"]:
             say(f"wandbkeras: {checked[-1]['error']}", err=True)
-    code = max((entry.pop("exit_code") for entry in checked), default=0)
+    code = gravest(entry.pop("exit_code") for entry in checked)
     if as_json:
         print_json({"runs": checked, "exit_code": code})
     click.get_current_context().exit(code)

@@ -6,11 +6,17 @@ command line's and are tabled in ``docs/scripting.md``.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class WandbkerasError(Exception):
-    """The root of every error that this package raises on purpose."""
+    """The root of every error that this package raises on purpose.
+
+    ``retryable``: the same command may succeed later without anything being put right before.
+    """
 
     exit_code = 1
+    retryable = False
 
 
 class UsageError(WandbkerasError):
@@ -61,6 +67,7 @@ class SyncError(WandbkerasError):
     """A run could not be brought to its destination; it is safe to try again."""
 
     exit_code = 6
+    retryable = True
 
 
 class NotVerifiedError(SyncError):
@@ -77,15 +84,44 @@ class CredentialsError(SyncError):
     """There is no key for the server, or the server does not accept it."""
 
     exit_code = 8
+    retryable = False
 
 
 class RefusedError(SyncError):
     """The server refuses this destination or this data: trying again changes nothing."""
 
     exit_code = 9
+    retryable = False
+
+
+class DeletedError(RefusedError):
+    """The run was deleted on the server, which never takes its id again."""
 
 
 class ConflictError(SyncError):
     """The destination holds something else under this run id."""
 
     exit_code = 10
+    retryable = False
+
+
+class LockedError(SyncError):
+    """Another sync is at work on the run."""
+
+    exit_code = 11
+
+
+# From harmless to grave: what waits, what can be tried again, what somebody must put right, what is
+# lost unless somebody looks.
+_GRAVITY = (0, 11, 7, 6, 8, 1, 3, 5, 9, 2, 10, 4)
+
+
+def gravest(codes: Iterable[int]) -> int:
+    """Return the gravest of some exit codes, 0 if there is none; one not tabled is the gravest.
+
+    >>> gravest([0, 10, 4, 11]), gravest([7, 6]), gravest([])
+    (4, 6, 0)
+    """
+    return max(
+        codes, key=lambda c: _GRAVITY.index(c) if c in _GRAVITY else len(_GRAVITY), default=0
+    )

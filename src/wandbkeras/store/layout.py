@@ -229,6 +229,11 @@ class Layout:
         """Return the bytes of the run's plain files."""
         return sum(map(_plain_size, files_below(self.root)))
 
+    def records_size(self) -> int:
+        """Return the bytes of the run's plain files but for the contents of blobs and tables."""
+        values = (*files_below(self.blobs), *files_below(self.tables))
+        return self.size() - sum(map(_plain_size, values))
+
     def _matches(self, directory: Path, pattern: re.Pattern[str]) -> list[re.Match[str]]:
         """Return the matches of the names in a directory of the run, none if it isn't there."""
         with suppress(FileNotFoundError):

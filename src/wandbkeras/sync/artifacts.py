@@ -140,6 +140,14 @@ class Artifacts:
         return Artifact(version, identity, artifact_digest(files), files, made=made, links=links)
 
 
+def needed_bytes(artifacts: Iterable[Artifact], files: Iterable[ArtifactFile]) -> int:
+    """Return the bytes of artifact versions and files, each content counted once."""
+    needed = [*files]
+    for artifact in artifacts:
+        needed += (*artifact.version.files.values(), *artifact.made.values())
+    return sum({file.sha256: file.size for file in needed}.values())
+
+
 def file_digests(version: ArtifactVersion) -> dict[str, str]:
     """Return the digest by which W&B knows each file and each reference of a version."""
     files = {path: base64_digest(file.md5) for path, file in version.files.items()}

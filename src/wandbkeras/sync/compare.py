@@ -43,10 +43,13 @@ def same(expected: Any, found: Any) -> bool:
 
 
 def row_differences(
-    expected: Iterable[Row], found: Iterable[Mapping[str, Any]]
+    expected: Iterable[Row], found: Iterable[Mapping[str, Any]], first: int = 0
 ) -> Iterator[tuple[int, str]]:
-    """Yield ``(row number, what differs)`` for each row that is missing, superfluous or differs."""
-    for number, (row, remote) in enumerate(zip_longest(expected, found)):
+    """Yield ``(row number, what differs)`` for each row that is missing, superfluous or differs.
+
+    ``first`` is the number of the first row.
+    """
+    for number, (row, remote) in enumerate(zip_longest(expected, found), first):
         if row is None:
             yield number, f"row {number} (_step {remote['_step']}) is not of this run"
         elif remote is None:
@@ -148,7 +151,7 @@ def _linked(
     content: Content, matched: Sequence[tuple[Artifact, RemoteArtifact | None]]
 ) -> dict[str, dict[str, str]]:
     """Return by version the URIs, by their paths, of the tables that it links to."""
-    ids = {artifact.identity: "" if held is None else held.id for artifact, held in matched}
+    ids = {artifact.identity: "" if held is None else held.uri_id for artifact, held in matched}
     return {
         artifact.identity: {
             path: f"wandb-artifact://{ids[place.identity]}/{place.path}"

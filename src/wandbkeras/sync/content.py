@@ -29,20 +29,27 @@ from wandbkeras.store.schema import (
 )
 from wandbkeras.store.table_names import table_step
 from wandbkeras.sync.artifacts import Artifact, Artifacts
+from wandbkeras.sync.choice import Choice
 from wandbkeras.sync.held_tables import HeldTables
 from wandbkeras.sync.media import Rendered, media_path, rendered
 
 
 class Content:
-    """A stored run as W&B must hold it; ``namespace`` tells its place from all others there."""
+    """A stored run as W&B must hold it; ``namespace`` tells its place from all others there.
 
-    def __init__(self, run: StoredRun, namespace: Sequence[str] = ()) -> None:
+    ``choice`` is what of it is meant: all, unless said otherwise.
+    """
+
+    def __init__(
+        self, run: StoredRun, namespace: Sequence[str] = (), choice: Choice | None = None
+    ) -> None:
         self.run = run
         self._namespace = namespace
-        self.info: RunInfo = run.info
+        self.choice = (choice or Choice()).of(run)
+        self.info: RunInfo = self.choice.info(run.info)
         self.state: State = run.state
         total = run.folded
-        self.config: Mapping[str, Any] = _config_wire(total.config)
+        self.config: Mapping[str, Any] = _config_wire(self.choice.config(total.config))
         self.metrics: list[MetricDefinition] = total.metrics.all()
         self.runtime: float = total.runtime
         self.process: Mapping[str, Any] = run.attempts[0].state.process if run.attempts else {}
@@ -67,7 +74,8 @@ class Content:
     def rows(self, start: int = 0) -> Iterator[Row]:
         """Yield the rows from number ``start``, their values as W&B holds them."""
         for row in islice(self.run.rows(), start, len(self.steps)):
-            values = {k: self._rendered(v, k, row.step).value for k, v in row.values.items()}
+            chosen = self.choice.metrics(row.values)
+            values = {k: self._rendered(v, k, row.step).value for k, v in chosen.items()}
             yield Row(row.step, row.timestamp, row.runtime, values, row.attempt)
 
     @cached_property
@@ -86,11 +94,11 @@ class Content:
     @property
     def artifacts(self) -> list[Artifact]:
         """The versions in order; one whose content equals the version before it is that version."""
-        return self.versions.all
+        return self.versions.all if self.choice.artifacts else []
 
     @cached_property
     def versions(self) -> Artifacts:
-        """The artifact versions, and where the tables of the run are among them."""
+        """The artifact versions, also those not meant, and where the tables are among them."""
         logged = self.run.artifacts_by_manifest
         return Artifacts(self.info.id, logged, self.tables.tables, self.tables.table)
 
@@ -98,8 +106,13 @@ class Content:
     def tables(self) -> HeldTables:
         """The tables of the run: of its artifacts, and those that its rows and its summary name."""
         run, last = self.run, self.steps[-1] if self.steps else -1
-        in_rows = [table for table in run.tables() if table.step is None or table.step <= last]
-        in_summary = map(run.named_table, named_tables.in_summary(run.summary))
+        in_rows = [
+            table
+            for table in run.tables()
+            if (table.step is None or table.step <= last) and self.choice.sends(table.key or "")
+        ]
+        summary = self.choice.metrics(run.summary)
+        in_summary = map(run.named_table, named_tables.in_summary(summary))
         kept, dropped = (
             [run.stored_table(file) for version in versions for file in version.tables.values()]
             for versions in (run.artifacts, run.dropped_artifacts)
@@ -132,6 +145,8 @@ class Content:
     @cached_property
     def files(self) -> Mapping[str, ArtifactFile]:
         """The files of the run itself, by their names: those saved with it, and those of values."""
+        if not self.choice.files:
+            return {}
         found = dict(self.run.files)
         for item in self._summary.values():
             found |= item.files
@@ -164,7 +179,7 @@ class Content:
     @cached_property
     def _summary(self) -> dict[str, Rendered]:
         # The client that computes summaries online leaves out what was logged as None.
-        items = self.run.summary.items()
+        items = self.choice.metrics(self.run.summary).items()
         return {key: self._rendered(v, key, "summary") for key, v in items if v is not None}
 
     def _rendered(self, value: Any, key: str, step: int | str) -> Rendered:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 
 from wandbkeras.errors import ConflictError
 from wandbkeras.sync.artifacts import Artifact
@@ -18,11 +17,12 @@ from wandbkeras.sync.compare import (
     differences,
     file_differences,
     match_artifacts,
-    row_differences,
 )
 from wandbkeras.sync.content import Content
 from wandbkeras.sync.destination import Destination
+from wandbkeras.sync.history import history_differences, spans
 from wandbkeras.sync.readback import RemoteRun, Server
+from wandbkeras.sync.receipt import Level
 
 # The clocks of server and client may differ by as much.
 _QUIET_S = 120.0
@@ -32,7 +32,7 @@ _QUIET_S = 120.0
 class Plan:
     """What to send: the rows from ``first_row``, ``artifacts``, and ``files`` by their names.
 
-    ``complete`` if nothing.
+    ``remote`` is what the server held when it was asked; ``complete`` if that is all.
     """
 
     destination: Destination
@@ -41,10 +41,16 @@ class Plan:
     artifacts: Sequence[Artifact] = field(default_factory=tuple)
     files: Sequence[str] = ()
     complete: bool = False
+    remote: RemoteRun | None = None
 
 
 def make_plan(
-    content: Content, destination: Destination, server: Server, *, settle_s: float
+    content: Content,
+    destination: Destination,
+    server: Server,
+    *,
+    settle_s: float,
+    level: Level = "full",
 ) -> Plan:
     """Ask the server and return the plan; ConflictError if it holds something else.
 
@@ -62,11 +68,11 @@ def make_plan(
             break
     if remote is None:
         return Plan(destination, entity, artifacts=content.artifacts, files=tuple(content.files))
-    held = held_rows(content, remote, server, entity, destination)
+    held = held_rows(content, remote, server, entity, destination, level)
     missing = missing_artifacts(content, remote)
     files = tuple(file_differences(content, remote))
     complete = held == len(content.steps) and not missing and not differences(content, remote)
-    return Plan(destination, entity, held, missing, files, complete)
+    return Plan(destination, entity, held, missing, files, complete, remote)
 
 
 def _is_settled(content: Content, remote: RemoteRun) -> bool:
@@ -76,22 +82,29 @@ def _is_settled(content: Content, remote: RemoteRun) -> bool:
 
 
 def held_rows(
-    content: Content, remote: RemoteRun, server: Server, entity: str, destination: Destination
+    content: Content,
+    remote: RemoteRun,
+    server: Server,
+    entity: str,
+    destination: Destination,
+    level: Level,
 ) -> int:
-    """Return how many of the run's first rows the server holds, all of them compared."""
+    """Return how many of the run's first rows the server holds, compared as ``level`` says.
+
+    ConflictError if it holds others.
+    """
     if remote.line_count > len(content.steps):
         raise ConflictError(
             f"{destination}: the server holds {remote.line_count} rows, the run has "
             f"{len(content.steps)}: it is another run, a later copy of this one, or another tool "
             "sent it twice"
         )
-    steps = content.steps[: remote.line_count]
-    if steps:
-        found = server.rows(entity, destination.project, destination.run_id, steps)
-        expected = islice(content.rows(), len(steps))
-        for _, text in row_differences(expected, found):
-            raise ConflictError(f"{destination}: the server holds something else: {text}")
-    return len(steps)
+    if level == "counts" and remote.line_count < len(content.steps):
+        level = "sample"  # what is gone on after must be the run's own
+    compared = spans(remote.line_count, level, content.info.id)
+    for text in history_differences(content, server, entity, destination, compared):
+        raise ConflictError(f"{destination}: the server holds something else: {text}")
+    return remote.line_count
 
 
 def missing_artifacts(content: Content, remote: RemoteRun) -> list[Artifact]:

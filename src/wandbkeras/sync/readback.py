@@ -13,6 +13,8 @@ import re
 import shutil
 import socket
 import tempfile
+import threading
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,10 +24,12 @@ from urllib.parse import urlsplit
 
 import wandb
 import wandb.errors
+from wandb.apis.public import Run
 from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 
 from wandbkeras.errors import (
     CredentialsError,
+    DeletedError,
     RefusedError,
     SyncError,
     UnreachableError,
@@ -42,6 +46,9 @@ _CONNECT_SECONDS = 10.0
 # wandb would ask again for minutes, and a process that ends would wait for it.
 _RETRIES = 2
 _ANSWER_SECONDS = 20
+_environment = threading.Lock()
+_users: Counter[str] = Counter()
+_before: dict[str, str | None] = {}
 _INSTANT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?")
 
 
@@ -61,6 +68,11 @@ class RemoteArtifact:
     id: str = ""
     used: bool = False
 
+    @property
+    def uri_id(self) -> str:
+        """The id as references to the version have it."""
+        return base64.b64decode(self.id).hex()
+
 
 @dataclass(frozen=True)
 class RemoteFile:
@@ -72,7 +84,7 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class RemoteRun:
-    """A run as the server describes it, without its history."""
+    """A run as the server describes it, without its history; ``id`` is the server's own."""
 
     url: str
     state: str
@@ -90,6 +102,7 @@ class RemoteRun:
     artifacts: tuple[RemoteArtifact, ...]
     files: Mapping[str, RemoteFile] = field(default_factory=dict)
     mask_labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    id: str = ""
 
 
 class Server:
@@ -141,7 +154,22 @@ class Server:
                 artifacts=_artifacts(run, uses=uses),
                 files=_files(run, files),
                 mask_labels=_mask_labels(run.rawconfig),
+                id=run.storage_id,
             )
+
+    def announce(self, entity: str, project: str, run_id: str) -> None:
+        """Make the run if it isn't there: the client that sends would hide why it can't be made.
+
+        DeletedError if it was deleted, another SyncError if the server refuses it.
+        """
+        try:
+            with _mapped(self.base_url), _beside("WANDB_DIR"):
+                Run.create(self._api, run_id=run_id, project=project, entity=entity)
+        except RefusedError as error:
+            failure = _failure(error)
+            status = failure.response.http_status if failure and failure.response else 0
+            kind = DeletedError if status == 409 else RefusedError
+            raise kind(str(error)) from error
 
     def rows(
         self, entity: str, project: str, run_id: str, steps: Sequence[int]
@@ -203,15 +231,26 @@ def configured_base_url() -> str:
 
 @contextmanager
 def _beside(variable: str) -> Iterator[None]:
-    """Let wandb write what it writes beside to a directory that goes when the process ends."""
-    before = os.environ.get(variable)
-    os.environ[variable] = _scratch()
+    """Let wandb write what it writes beside to a directory that goes when the process ends.
+
+    The environment belongs to all threads: the first one in changes it, the last one out puts it
+    back.
+    """
+    with _environment:
+        if not _users[variable]:
+            _before[variable] = os.environ.get(variable)
+            os.environ[variable] = _scratch()
+        _users[variable] += 1
     try:
         yield
     finally:
-        del os.environ[variable]
-        if before is not None:
-            os.environ[variable] = before
+        with _environment:
+            _users[variable] -= 1
+            if not _users[variable]:
+                before = _before.pop(variable)
+                del os.environ[variable]
+                if before is not None:
+                    os.environ[variable] = before
 
 
 @functools.cache
@@ -258,7 +297,7 @@ def _artifact(version: Any, *, used: bool) -> RemoteArtifact:
         metadata=dict(version.metadata or {}),
         files={path: entry.digest for path, entry in version.manifest.entries.items()},
         references={path: str(e.ref) for path, e in version.manifest.entries.items() if e.ref},
-        id=base64.b64decode(version.id).hex(),
+        id=str(version.id),
         used=used,
     )
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from wandbkeras.errors import DamagedError
 from wandbkeras.store import document
@@ -19,14 +19,23 @@ from wandbkeras.store.disk import Disk, make_directories
 from wandbkeras.store.layout import read_file, run_directory_name
 from wandbkeras.store.reader import StoredRun
 from wandbkeras.store.schema import FORMAT_VERSION
+from wandbkeras.sync.choice import Choice
 from wandbkeras.sync.destination import Destination
 
 RECEIPT_FORMAT = "wandbkeras-receipt"
 
 
+Level = Literal["full", "sample", "counts"]
+
+
 @dataclass(frozen=True)
 class Receipt:
-    """Proof that a destination held all of a run at ``time`` (seconds since the epoch)."""
+    """Proof of what a destination held of a run at ``time`` (seconds since the epoch).
+
+    That is all of it, unless ``not_sent`` names something. ``level`` says how the history was
+    compared, ``rows_compared`` how many of its rows were; the rest is compared at every level.
+    ``replaced`` holds what the user put in the place of what was recorded.
+    """
 
     server: str
     entity: str | None
@@ -43,6 +52,24 @@ class Receipt:
     wandbkeras: str
     not_compared: list[str]
     files: int = 0
+    run_storage_id: str = ""
+    level: Level = "full"
+    rows_compared: int = 0
+    history_digest: str = ""
+    summary_digest: str = ""
+    config_digest: str = ""
+    file_md5s: dict[str, str] = field(default_factory=dict)
+    not_sent: list[str] = field(default_factory=list)
+    replaced: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def destination(self) -> Destination:
+        return Destination(self.server, self.entity, self.project, self.run_id)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it proves for the whole run."""
+        return not self.not_sent
 
 
 def fingerprint(run: StoredRun) -> str:
@@ -75,13 +102,16 @@ def receipts_directory(run: StoredRun, state_directory: Path | None) -> Path:
     return state_directory / run_directory_name(run.info.id, run.info.created)
 
 
-def read_receipt(directory: Path, destination: Destination) -> Receipt | None:
+def read_receipt(
+    directory: Path, destination: Destination, choice: Choice | None = None
+) -> Receipt | None:
     """Return the receipt for a destination; None if there is none, or none that is sound.
 
-    A damaged receipt proves nothing; syncing again writes a new one.
+    A damaged receipt proves nothing; syncing again writes a new one. Each part that a ``choice``
+    makes of a run has a receipt of its own.
     """
     try:
-        members = document.read(directory / destination.file_name)
+        members = document.read(directory / _file_name(destination, choice))
     except (FileNotFoundError, NotADirectoryError, DamagedError):
         return None
     return _receipt(members)
@@ -100,12 +130,18 @@ def read_receipts(directory: Path) -> list[Receipt]:
     return found
 
 
-def write_receipt(directory: Path, destination: Destination, receipt: Receipt) -> None:
+def write_receipt(
+    directory: Path, destination: Destination, receipt: Receipt, choice: Choice | None = None
+) -> None:
     """Write the receipt atomically and durably."""
     disk = Disk()
     make_directories(disk, directory)
     members = {"format": RECEIPT_FORMAT, "version": FORMAT_VERSION, **asdict(receipt)}
-    document.write(disk, directory / destination.file_name, members)
+    document.write(disk, directory / _file_name(destination, choice), members)
+
+
+def _file_name(destination: Destination, choice: Choice | None) -> str:
+    return f"{destination.stem}{choice.suffix if choice else ''}.json"
 
 
 def _receipt(members: dict[str, Any]) -> Receipt | None:
@@ -118,9 +154,13 @@ def _receipt(members: dict[str, Any]) -> Receipt | None:
 
 
 def sync_state(run: StoredRun, state_directory: Path | None = None) -> str:
-    """Return whether the run has arrived somewhere: ``yes``, ``no``, or ``in part`` if it grew."""
+    """Return whether the run has arrived somewhere: ``yes``, ``no``, or ``in part``.
+
+    In part if it has grown since, or if something of it was not sent.
+    """
     receipts = read_receipts(receipts_directory(run, state_directory))
     if not receipts:
         return "no"
     mark = fingerprint(run)
-    return "yes" if any(receipt.fingerprint == mark for receipt in receipts) else "in part"
+    whole = any(receipt.fingerprint == mark and receipt.is_whole for receipt in receipts)
+    return "yes" if whole else "in part"

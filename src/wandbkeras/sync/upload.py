@@ -11,6 +11,8 @@ import os
 import re
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +31,7 @@ threading.Thread(target=watch, daemon=True).start()
 runpy.run_module("wandb", run_name="__main__", alter_sys=True)
 """
 _END_SECONDS = 10.0
+_GLANCE_SECONDS = 0.5
 # A line of wandb's about an error, or the last one of a traceback; names of runs are no trouble.
 _TROUBLE = re.compile(r"(?:wandb: )?\s*(?:ERROR|[\w.]*Error:)\s+(.+)")
 
@@ -47,10 +50,12 @@ def upload(
     base_url: str,
     scratch: Path,
     timeout_s: float,
+    stopping: threading.Event | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Upload:
     """Upload the transaction logs in ``directories`` with the installed wandb client.
 
+    It is ended when the time is up, and when another thread sets ``stopping``.
     ``scratch`` takes what the client writes beside: logs, caches. Credentials and settings are its
     own (``~/.netrc``, ``WANDB_API_KEY``, …).
     """
@@ -84,11 +89,17 @@ def upload(
         start_new_session=True,
     )
     os.close(their_end)
+    deadline = time.monotonic() + timeout_s
+    output, timed_out = None, False
     try:
-        output, timed_out = process.communicate(timeout=timeout_s)[0], False
-    except subprocess.TimeoutExpired:
-        process.kill()
-        output, timed_out = _rest(process), True
+        while output is None:
+            left = deadline - time.monotonic()
+            try:
+                output = process.communicate(timeout=max(0.0, min(left, _GLANCE_SECONDS)))[0]
+            except subprocess.TimeoutExpired:
+                if left <= 0 or (stopping is not None and stopping.is_set()):
+                    process.kill()
+                    output, timed_out = _rest(process), True
     finally:
         process.kill()
         os.close(our_end)

@@ -1,0 +1,88 @@
+"""Reading a run back until the server holds all of it: the only proof that it has arrived."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from wandbkeras.errors import NotVerifiedError, RefusedError, SyncError, UnreachableError
+from wandbkeras.sync.compare import differences
+from wandbkeras.sync.content import Content
+from wandbkeras.sync.history import history_differences
+from wandbkeras.sync.plan import Plan
+from wandbkeras.sync.readback import RemoteRun, Server
+from wandbkeras.sync.upload import Upload
+
+# The hosted service's counts lag some seconds behind; so wait a little longer each time.
+_FIRST_PAUSE_S = 0.25
+_LONGEST_PAUSE_S = 5.0
+
+
+def await_arrival(
+    content: Content,
+    plan: Plan,
+    server: Server,
+    said: Upload,
+    *,
+    compared: list[range],
+    deadline: float,
+    stopping: threading.Event,
+    progress: Callable[[str], None],
+) -> RemoteRun:
+    """Return what the server holds once it holds everything; NotVerifiedError if it doesn't.
+
+    ``compared`` are the rows that are read, ``deadline`` is on the monotonic clock. What was
+    refused stays refused: only what may still be on its way is waited for.
+    """
+    pause = _FIRST_PAUSE_S
+    while True:
+        progress(f"{content.info.id}: reading back")
+        failure: SyncError
+        try:
+            remote, missing = _look(content, plan, server, compared)
+            if remote is not None and not missing:
+                return remote
+            failure = _not_verified(plan, remote, missing, said)
+        except UnreachableError as error:
+            failure = error
+        left = deadline - time.monotonic()
+        if said.timed_out or said.complaint or left <= 0:
+            raise failure
+        if stopping.wait(min(pause, left)):
+            raise failure
+        pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+
+def _look(
+    content: Content, plan: Plan, server: Server, compared: list[range]
+) -> tuple[RemoteRun | None, list[str]]:
+    """Read everything back once; return the run and what is missing or different."""
+    destination = plan.destination
+    remote = server.find(
+        plan.entity, destination.project, destination.run_id, content.files, uses=content.uses
+    )
+    if remote is None:
+        return None, ["the run is not there"]
+    found = differences(content, remote, plan.artifacts)
+    if remote.line_count != len(content.steps):
+        found.insert(0, f"rows: expected {len(content.steps)}, found {remote.line_count}")
+    else:
+        found += history_differences(content, server, plan.entity, destination, compared)
+    return remote, found
+
+
+def _not_verified(
+    plan: Plan, remote: RemoteRun | None, missing: Sequence[str], said: Upload
+) -> SyncError:
+    cause = ""
+    if said.timed_out:
+        cause = " (the upload did not end in time)"
+    elif said.complaint:
+        if remote is None:
+            return RefusedError(f"{plan.destination}: the run was refused: {said.complaint}")
+        cause = f" (wandb said: {said.complaint})"
+    shown = "; ".join(missing[:3]) + (f"; and {len(missing) - 3} more" if missing[3:] else "")
+    return NotVerifiedError(
+        f"{plan.destination}: not verified: {shown}{cause}: run sync again to send what is missing"
+    )

@@ -1,0 +1,155 @@
+"""Runs that share one upload, because starting W&B's client takes longer than a small run does.
+
+A run that fails before the upload is left out of it, and one that fails in it leaves the others
+as they are: each is judged by what is read back.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from wandbkeras.errors import DamagedError, SyncError, WandbkerasError
+from wandbkeras.store.reader import StoredRun
+from wandbkeras.sync.delivery import Delivery
+from wandbkeras.sync.failure import Failure, write_failure
+from wandbkeras.sync.options import Result
+from wandbkeras.sync.session import Session
+from wandbkeras.sync.upload import Upload, upload
+
+# Beyond these a batch holds up its first runs for longer than a client's start takes.
+MAX_RUNS = 25
+MAX_ROWS = 50_000
+MAX_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Task:
+    """A run to sync: ``number`` is its place in what was asked for, ``size`` its bytes on disk.
+
+    ``ordered`` is what it shares with runs that must not overtake it: its id, since the rows of one
+    come after those of the other, and its artifacts, since the last version is the latest.
+    """
+
+    number: int
+    path: Path
+    ordered: frozenset[str]
+    rows: int
+    size: int
+
+
+def batches(tasks: Sequence[Task]) -> list[list[list[Task]]]:
+    """Return rounds of batches: the batches of a round go side by side, rounds one after another.
+
+    Of runs that must not overtake one another, the later ones go in later rounds.
+
+    >>> def task(n, *ordered): return Task(n, Path(), frozenset(ordered), 1, 1)
+    >>> rounds = batches([task(0, "a"), task(1, "b", "data"), task(2, "a", "data")])
+    >>> [[[t.number for t in batch] for batch in batches] for batches in rounds]
+    [[[0, 1]], [[2]]]
+    """
+    rounds: list[list[list[Task]]] = []
+    following: dict[str, int] = {}
+    for task in tasks:
+        turn = max(following.get(name, 0) for name in task.ordered)
+        following |= dict.fromkeys(task.ordered, turn + 1)
+        if turn == len(rounds):
+            rounds.append([[]])
+        if not _has_room(rounds[turn][-1], task):
+            rounds[turn].append([])
+        rounds[turn][-1].append(task)
+    return rounds
+
+
+def _has_room(batch: Sequence[Task], task: Task) -> bool:
+    return not batch or (
+        len(batch) < MAX_RUNS
+        and sum(other.rows for other in batch) + task.rows <= MAX_ROWS
+        and sum(other.size for other in batch) + task.size <= MAX_BYTES
+    )
+
+
+def deliver(batch: Sequence[Task], session: Session) -> dict[int, Result]:
+    """Bring the runs of a batch to their destinations; return how each ended, by its number."""
+    results: dict[int, Result] = {}
+    under_way: dict[int, tuple[Delivery, Path | None]] = {}
+    with tempfile.TemporaryDirectory(prefix="wandbkeras-sync-") as name, ExitStack() as at_end:
+        scratch = Path(name)
+        for task in batch:
+            started = time.monotonic()
+            try:
+                delivery = Delivery(StoredRun(task.path, strict=True), session)
+                at_end.callback(delivery.close)
+                folder = delivery.prepare(scratch / str(task.number))
+                under_way[task.number] = (delivery, folder)
+            except (WandbkerasError, OSError) as error:
+                results[task.number] = failed(task.path, error, started, session)
+        said = _upload([f for _, f in under_way.values() if f is not None], scratch, session)
+        for number, (delivery, folder) in under_way.items():
+            results[number] = _finish(delivery, None if folder is None else said)
+            delivery.close()
+    return results
+
+
+def failed(
+    path: Path,
+    error: WandbkerasError | OSError,
+    started: float,
+    session: Session,
+    *,
+    is_sent: bool = False,
+) -> Result:
+    """Return the result of a run that failed, and note why beside its receipts."""
+    if isinstance(error, OSError):
+        error = SyncError(f"{path}: {error}")
+    elif isinstance(error, DamagedError):
+        unsent = "" if is_sent else ": nothing was sent"
+        error = DamagedError(f"{error}{unsent}: seal what is sound with `wandbkeras repair {path}`")
+    seconds = time.monotonic() - started
+    try:
+        run = StoredRun(path)
+    except (WandbkerasError, OSError):
+        return Result(path, None, "failed", seconds=seconds, error=error)
+    destination = session.destination(run)
+    failure = Failure(
+        **vars(destination),
+        error=type(error).__name__,
+        message=str(error),
+        exit_code=error.exit_code,
+        retryable=error.retryable,
+        time=time.time(),
+    )
+    write_failure(session.directory(run), failure)
+    return Result(path, run.info.id, "failed", seconds=seconds, error=error)
+
+
+def _upload(folders: Sequence[Path], scratch: Path, session: Session) -> Upload:
+    """Upload what is rendered; nothing is said where there is nothing."""
+    if not folders:
+        return Upload(complaint=None, timed_out=False)
+    return upload(
+        folders,
+        base_url=session.base_url,
+        scratch=scratch,
+        timeout_s=session.options.timeout_s,
+        stopping=session.stopping,
+    )
+
+
+def _finish(delivery: Delivery, said: Upload | None) -> Result:
+    run, session = delivery.run, delivery.session
+    try:
+        result = delivery.finish(said)
+    except (WandbkerasError, OSError) as error:
+        result = failed(run.path, error, delivery.started, session, is_sent=said is not None)
+    return replace(
+        result,
+        seconds=time.monotonic() - delivery.started,
+        lost=tuple(run.lost),
+        dropped=run.folded.dropped,
+        dropped_events=run.folded.dropped_events,
+    )

@@ -1,0 +1,178 @@
+"""One run on its way: planned and rendered, and after the upload read back and receipted."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import wandbkeras
+from wandbkeras.errors import UsageError
+from wandbkeras.store.reader import StoredRun
+from wandbkeras.sync.arrival import await_arrival
+from wandbkeras.sync.compare import match_artifacts
+from wandbkeras.sync.content import Content
+from wandbkeras.sync.digests import digest_of, digest_of_rows
+from wandbkeras.sync.history import spans
+from wandbkeras.sync.options import Result
+from wandbkeras.sync.plan import Plan, make_plan
+from wandbkeras.sync.readback import VERSION, RemoteRun
+from wandbkeras.sync.receipt import Receipt, fingerprint, write_receipt
+from wandbkeras.sync.render import render
+from wandbkeras.sync.session import Session
+from wandbkeras.sync.upload import Upload, upload
+
+# What is recorded or shown elsewhere and not read back; said in every receipt.
+NOT_COMPARED = ["createdAt", "console", "client telemetry"]
+
+
+class Delivery:
+    """A run that is brought to its destination, step by step, so that several share an upload."""
+
+    def __init__(self, run: StoredRun, session: Session) -> None:
+        self.run = run
+        self.session = session
+        self.started = time.monotonic()
+        self.destination = session.destination(run)
+        # Before anything is read: what comes meanwhile is no part of what is proven.
+        self._mark = fingerprint(run)
+        self.content = self._content_there()
+        self._plan: Plan | None = None
+        self._trouble: Upload | None = None
+
+    def prepare(self, scratch: Path) -> Path | None:
+        """Find out what is missing and render it below ``scratch``; None if nothing is.
+
+        What has to be there before, the artifact versions that others link to, is sent at once.
+        """
+        content, server = self.content, self.session.server()
+        options = self.session.options
+        self.session.progress(f"{content.info.id}: asking {server.base_url} what it holds")
+        plan = self._plan = make_plan(
+            content, self.destination, server, settle_s=options.settle_s, level=options.level
+        )
+        if plan.complete:
+            return None
+        rows = len(content.steps) - plan.first_row
+        self.session.progress(
+            f"{content.info.id}: sending {rows} rows, {len(plan.artifacts)} artifact versions and "
+            f"{len(plan.files)} files"
+        )
+        *first, last = self._rendered(plan, scratch)
+        for folder in first:
+            said = self._upload(folder)
+            if said.complaint or said.timed_out:
+                self._trouble = said
+                return None
+        return last
+
+    def close(self) -> None:
+        """Remove what was made to be sent."""
+        self.content.close()
+
+    def _content_there(self) -> Content:
+        """Return what the destination must hold."""
+        destination = self.destination
+        entity = destination.entity or self.session.server().default_entity
+        namespace = (entity, destination.project, destination.run_id)
+        return Content(self.run, namespace, self.session.options.choice)
+
+    def _rendered(self, plan: Plan, scratch: Path) -> list[Path]:
+        """Render ``plan`` to logs that are to be sent one after the other."""
+        *first, last = self.content.versions.waves(plan.artifacts) or [[]]
+        alone = replace(plan, first_row=len(self.content.steps), files=())
+        plans = [*(replace(alone, artifacts=wave) for wave in first), replace(plan, artifacts=last)]
+        return [
+            render(
+                self.content,
+                wave,
+                scratch / str(number),
+                VERSION,
+                is_last=wave is plans[-1],
+            )
+            for number, wave in enumerate(plans)
+        ]
+
+    def _upload(self, folder: Path) -> Upload:
+        return upload(
+            [folder],
+            base_url=self.session.base_url,
+            scratch=folder.parent,
+            timeout_s=self.session.options.timeout_s,
+            stopping=self.session.stopping,
+        )
+
+    def finish(self, said: Upload | None) -> Result:
+        """Read everything back and write the receipt; ``said`` None if nothing was sent."""
+        assert self._plan is not None
+        plan, options = self._plan, self.session.options
+        said = self._trouble or said
+        compared = spans(len(self.content.steps), options.level, self.run.info.id)
+        if said is None:
+            assert plan.remote is not None
+            remote = plan.remote
+        else:
+            remote = await_arrival(
+                self.content,
+                plan,
+                self.session.server(),
+                said,
+                compared=compared,
+                deadline=self.started + options.timeout_s,
+                stopping=self.session.stopping,
+                progress=self.session.progress,
+            )
+        receipt = self._receipt(plan, remote, sum(map(len, compared)))
+        self._write(receipt)
+        result = Result(self.run.path, self.run.info.id, "verified", receipt)
+        if said is None:
+            return result
+        return replace(
+            result,
+            rows_sent=len(self.content.steps) - plan.first_row,
+            artifacts_sent=len(plan.artifacts),
+            files_sent=len(plan.files),
+        )
+
+    def _receipt(self, plan: Plan, remote: RemoteRun, rows_compared: int) -> Receipt:
+        content, destination = self.content, self.destination
+        return Receipt(
+            server=destination.server,
+            entity=destination.entity,
+            project=destination.project,
+            run_id=destination.run_id,
+            held_by=plan.entity,
+            url=remote.url,
+            run_storage_id=remote.id,
+            fingerprint=self._mark,
+            state=remote.state,
+            rows=len(content.steps),
+            level=self.session.options.level,
+            rows_compared=rows_compared,
+            history_digest=digest_of_rows(content.rows()),
+            summary_digest=digest_of(content.summary),
+            config_digest=digest_of(content.config),
+            files=len(content.files),
+            file_md5s={name: file.md5 for name, file in content.files.items()},
+            artifacts=[
+                {"name": v.name, "version": v.version, "digest": v.digest, "id": v.id}
+                for _, v in match_artifacts(content, remote)
+                if v is not None
+            ],
+            not_sent=content.choice.left_out,
+            replaced=content.choice.replaced,
+            time=time.time(),
+            wandb=VERSION,
+            wandbkeras=wandbkeras.__version__,
+            not_compared=NOT_COMPARED,
+        )
+
+    def _write(self, receipt: Receipt) -> None:
+        directory = self.session.directory(self.run)
+        try:
+            write_receipt(directory, self.destination, receipt, self.content.choice)
+        except OSError as error:
+            raise UsageError(
+                f"{directory}: all of the run has arrived, but the receipt can't be written "
+                f"({error}): name a directory that can be written to with --state-dir"
+            ) from error

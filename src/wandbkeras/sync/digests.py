@@ -1,0 +1,35 @@
+"""Digests of what a run holds, for its receipt: equal content, equal digest, on every machine.
+
+A digest is the SHA-256 of msgpack, whose floats are exact and whose NaN is one; mappings are in the
+order of their keys. That of the history is over its rows one after another, each as the array
+``[_step, _timestamp, _runtime, values]``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from wandbkeras.store.schema import Row
+
+_encoder = msgspec.msgpack.Encoder(order="deterministic")
+
+
+def digest_of(value: Mapping[str, Any]) -> str:
+    """Return the digest of a summary or a config.
+
+    >>> digest_of({"a": 1.0, "b": 2}) == digest_of({"b": 2, "a": 1.0}) != digest_of({"a": 1.0})
+    True
+    """
+    return hashlib.sha256(_encoder.encode(value)).hexdigest()
+
+
+def digest_of_rows(rows: Iterable[Row]) -> str:
+    """Return the digest of a history; it holds one row at a time."""
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(_encoder.encode([row.step, row.timestamp, row.runtime, row.values]))
+    return digest.hexdigest()

@@ -1,0 +1,62 @@
+"""What the runs of one sync share: the server, its refusal, where runs go, where receipts lie."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from wandbkeras.errors import WandbkerasError
+from wandbkeras.store.reader import StoredRun
+from wandbkeras.sync.destination import DEFAULT_PROJECT, Destination
+from wandbkeras.sync.options import Options
+from wandbkeras.sync.readback import Server, configured_base_url
+from wandbkeras.sync.receipt import Receipt, fingerprint, read_receipt, receipts_directory
+
+
+class Session:
+    """One sync of any number of runs, by several threads."""
+
+    def __init__(self, options: Options, progress: Callable[[str], None]) -> None:
+        self.options = options
+        self.progress = progress
+        # Set when nobody waits for the threads any more.
+        self.stopping = threading.Event()
+        self.base_url = configured_base_url().rstrip("/")
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._failure: WandbkerasError | None = None
+
+    def server(self) -> Server:
+        """Return this thread's way to the server; why there is none is found out once."""
+        server: Server | None = getattr(self._local, "server", None)
+        if server is None:
+            with self._lock:
+                if self._failure is not None:
+                    raise self._failure
+                try:
+                    server = self._local.server = Server(self.base_url)
+                except WandbkerasError as error:
+                    self._failure = error
+                    raise
+        return server
+
+    def destination(self, run: StoredRun) -> Destination:
+        return Destination(
+            server=self.base_url,
+            entity=self.options.entity or run.info.entity,
+            project=self.options.project or run.info.project or DEFAULT_PROJECT,
+            run_id=run.info.id,
+        )
+
+    def directory(self, run: StoredRun) -> Path:
+        """Where the run's receipts lie."""
+        return receipts_directory(run, self.options.state_directory)
+
+    def proof(self, run: StoredRun) -> Receipt | None:
+        """Return the receipt that makes a sync needless, if there is one."""
+        choice = self.options.choice.of(run)
+        receipt = read_receipt(self.directory(run), self.destination(run), choice)
+        if receipt is None or self.options.check or receipt.replaced != choice.replaced:
+            return None
+        return receipt if receipt.fingerprint == fingerprint(run) else None
