@@ -31,7 +31,7 @@ def finished(
         run.log({"loss": 1.0 / (i + 1)})
     (tmp_path / "data").write_text("x")
     run.log_artifact(tmp_path / "data", name="data")
-    run.save(tmp_path / "data")
+    run.save(tmp_path / "data", base_path=tmp_path)
     run.finish()
     return Path(run.dir or "")
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from wandbkeras.errors import WandbkerasError
+
 # Of a line that may hold what somebody else wrote.
 _LONGEST = 2_000
 
@@ -53,6 +55,18 @@ def one_line(text: str) -> str:
 def say(text: str, *, err: bool = False) -> None:
     """Print one line, whatever is in the names that it quotes."""
     click.echo(one_line(text), err=err)
+
+
+def error_document(error: WandbkerasError | None) -> dict[str, Any] | None:
+    """Return an error for programs, None if there is none."""
+    if error is None:
+        return None
+    return {
+        "class": type(error).__name__,
+        "message": str(error),
+        "exit_code": error.exit_code,
+        "retryable": error.retryable,
+    }
 
 
 def human_size(size: int) -> str:

@@ -9,7 +9,7 @@ import click
 
 from wandbkeras.errors import gravest
 from wandbkeras.store.shortage import counts_text
-from wandbkeras_cli.output import json_option, print_json, say, terminal_progress
+from wandbkeras_cli.output import error_document, json_option, print_json, say, terminal_progress
 from wandbkeras_cli.paths import run_directories, state_dir_option
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="How rows are compared: all of them; of more than 250,000 a sample; only their number.",
 )
+@click.option("--dry-run", is_flag=True, help="Only say what would go where; asks the server.")
 @json_option
 def sync(
     paths: tuple[Path, ...],
@@ -45,6 +46,7 @@ def sync(
     timeout: float,
     state_dir: Path | None,
     level: Level,
+    dry_run: bool,
     as_json: bool,
 ) -> None:
     """Bring the runs in PATHS (stores or runs; default: ./runs) to Weights & Biases.
@@ -70,6 +72,12 @@ def sync(
         state_directory=state_dir,
         level=level,
     )
+    if dry_run:
+        from wandbkeras.sync.preview import preview
+        from wandbkeras_cli.preview import show_previews
+
+        previews = preview(directories, options, progress=terminal_progress())
+        click.get_current_context().exit(show_previews(previews, as_json=as_json))
     results = []
     for result in sync_runs(directories, options, progress=terminal_progress()):
         results.append(result)
@@ -77,6 +85,8 @@ def sync(
             say(f"wandbkeras: {result.run_id or result.path}: {result.error}", err=True)
         elif not as_json:
             _print(result)
+        for line in result.receipt.not_sent if result.receipt else ():
+            say(f"{result.run_id}: not sent: {line}", err=True)
         if counts := counts_text(result.dropped, result.dropped_events):
             say(f"{result.run_id}: {counts} could not be recorded", err=True)
         if result.lost:
@@ -123,12 +133,6 @@ def _document(result: Result) -> dict[str, Any]:
         "lost": list(result.lost),
         "dropped": result.dropped,
         "dropped_events": result.dropped_events,
-        "error": None
-        if error is None
-        else {
-            "class": type(error).__name__,
-            "message": str(error),
-            "exit_code": error.exit_code,
-            "retryable": error.retryable,
-        },
+        "not_sent": receipt.not_sent if receipt else [],
+        "error": error_document(error),
     }

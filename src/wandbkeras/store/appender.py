@@ -14,6 +14,7 @@ from typing import Any, Literal
 from wandbkeras.errors import DiskFullError
 from wandbkeras.store.checks import readable
 from wandbkeras.store.journal import JournalWriter, encode_frame
+from wandbkeras.store.limits import HARMLESS_BYTES, beyond
 from wandbkeras.store.room import CapReachedError
 from wandbkeras.store.shortage import Shortage
 from wandbkeras.store.state import EVENT, HISTORY, Event
@@ -62,7 +63,10 @@ class Appender:
         """Append a record; False, taking note of it, if the disk does not take it."""
         try:
             if self._shortage is None:
-                self.journal.append(encode_frame(record))
+                frame = encode_frame(record)
+                if len(frame) > HARMLESS_BYTES:
+                    self._warn_of_limits(record)
+                self.journal.append(frame)
             else:
                 self._append_after(self._shortage, record)
         except OSError as error:
@@ -125,6 +129,18 @@ class Appender:
         if topic not in self._said:
             self._said.add(topic)
             self.say(text)
+
+    def _warn_of_limits(self, record: tuple[Any, ...]) -> None:
+        """Say, once for each metric, what is recorded and W&B will not take."""
+        if record[0] != EVENT:
+            where, values = f"step {record[1]}", record[4]
+        elif record[1] == "summary":
+            where, values = "the summary", record[3].get("update", {})
+        else:
+            return
+        for key, reason in beyond(values).items():
+            text = f"{key!r:.200} in {where} is recorded, and will not be sent: {reason}"
+            self.warn(f"limit of {key}", text)
 
     def say(self, text: str) -> None:
         print(f"wandbkeras: {self._root}: {text}", file=sys.stderr)  # noqa: T201

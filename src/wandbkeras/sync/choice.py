@@ -102,7 +102,7 @@ def _kinds(run: StoredRun) -> set[str]:
     """Return the kinds of values that W&B holds as files; those of tables as artifacts, too."""
     typed = {value.get("_type") for value in run.summary.values() if isinstance(value, dict)}
     in_rows = {table.kind for table in run.tables()}
-    return in_rows | {t.kind for t in named_tables.in_summary(run.summary)} | (typed & {GRAPH})
+    return in_rows | {t.kind for t in named_tables.in_summary(run.summary)} | ({GRAPH} & typed)
 
 
 def _holds(config: Any, path: list[str]) -> bool:

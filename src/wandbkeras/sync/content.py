@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from wandbkeras.errors import DamagedError
-from wandbkeras.store import named_tables
+from wandbkeras.store import limits, named_tables
 from wandbkeras.store.checks import TABLE
 from wandbkeras.store.metrics import MetricDefinition
 from wandbkeras.store.reader import State, StoredRun
@@ -30,6 +30,7 @@ from wandbkeras.store.schema import (
 from wandbkeras.store.table_names import table_step
 from wandbkeras.sync.artifacts import Artifact, Artifacts
 from wandbkeras.sync.choice import Choice
+from wandbkeras.sync.digests import digest_of_rows
 from wandbkeras.sync.held_tables import HeldTables
 from wandbkeras.sync.media import Rendered, media_path, rendered
 
@@ -54,6 +55,8 @@ class Content:
         self.runtime: float = total.runtime
         self.process: Mapping[str, Any] = run.attempts[0].state.process if run.attempts else {}
         self.exit_code: int = total.exit_code if total.exit_code is not None else 1
+        # What W&B does not take: metric to the steps at which it stands, each with the reason.
+        self._beyond: dict[str, dict[int | None, str]] = {}
 
     @property
     def is_running(self) -> bool:
@@ -76,7 +79,32 @@ class Content:
         for row in islice(self.run.rows(), start, len(self.steps)):
             chosen = self.choice.metrics(row.values)
             values = {k: self._rendered(v, k, row.step).value for k, v in chosen.items()}
+            values = self._taken(values, row.step)
             yield Row(row.step, row.timestamp, row.runtime, values, row.attempt)
+
+    @cached_property
+    def history_digest(self) -> str:
+        """The digest of the rows, for which all of them are read."""
+        return digest_of_rows(self.rows())
+
+    @property
+    def beyond_limits(self) -> list[str]:
+        """What W&B does not take and is not sent, a line a metric."""
+        _ = self.history_digest, self.summary
+        return [_beyond_text(key, found) for key, found in self._beyond.items()]
+
+    @property
+    def not_sent(self) -> list[str]:
+        """All that is left out, a line each: the server has the whole run if there is none."""
+        return [*self.choice.left_out, *self.beyond_limits]
+
+    def _taken(self, values: dict[str, Any], step: int | None) -> dict[str, Any]:
+        """Return what W&B takes of a row, or of the summary (``step`` None), noting the rest."""
+        if not (found := limits.beyond(values)):
+            return values
+        for key, reason in found.items():
+            self._beyond.setdefault(key, {})[step] = reason
+        return {key: value for key, value in values.items() if key not in found}
 
     @cached_property
     def summary(self) -> dict[str, Any]:
@@ -87,6 +115,7 @@ class Content:
         """
         total = self.run.folded
         summary = {key: item.value for key, item in self._summary.items()}
+        summary = self._taken(summary, None)
         if total.last_step is not None:
             summary["_timestamp"] = total.last_row_timestamp
         return {**summary, "_runtime": int(self.runtime)}
@@ -216,6 +245,13 @@ class Content:
             "log_mode": "IMMUTABLE",
         }
         return Rendered(value, {path: table.file})
+
+
+def _beyond_text(key: str, found: Mapping[int | None, str]) -> str:
+    steps = [step for step in found if step is not None]
+    places = [f"{len(steps)} rows, the first at step {steps[0]}"] if steps else []
+    places += ["the summary"] if None in found else []
+    return f"{key!r:.200} in {' and '.join(places)}: {next(iter(found.values()))}"
 
 
 def _config_wire(value: Any) -> Any:

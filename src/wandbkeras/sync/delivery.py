@@ -12,7 +12,7 @@ from wandbkeras.store.reader import StoredRun
 from wandbkeras.sync.arrival import await_arrival
 from wandbkeras.sync.compare import match_artifacts
 from wandbkeras.sync.content import Content
-from wandbkeras.sync.digests import digest_of, digest_of_rows
+from wandbkeras.sync.digests import digest_of
 from wandbkeras.sync.history import spans
 from wandbkeras.sync.options import Result
 from wandbkeras.sync.plan import Plan, make_plan
@@ -36,7 +36,7 @@ class Delivery:
         self.destination = session.destination(run)
         # Before anything is read: what comes meanwhile is no part of what is proven.
         self._mark = fingerprint(run)
-        self.content = self._content_there()
+        self.content = session.content(run, self.destination, session.options.choice)
         self._plan: Plan | None = None
         self._trouble: Upload | None = None
 
@@ -69,13 +69,6 @@ class Delivery:
     def close(self) -> None:
         """Remove what was made to be sent."""
         self.content.close()
-
-    def _content_there(self) -> Content:
-        """Return what the destination must hold."""
-        destination = self.destination
-        entity = destination.entity or self.session.server().default_entity
-        namespace = (entity, destination.project, destination.run_id)
-        return Content(self.run, namespace, self.session.options.choice)
 
     def _rendered(self, plan: Plan, scratch: Path) -> list[Path]:
         """Render ``plan`` to logs that are to be sent one after the other."""
@@ -149,7 +142,7 @@ class Delivery:
             rows=len(content.steps),
             level=self.session.options.level,
             rows_compared=rows_compared,
-            history_digest=digest_of_rows(content.rows()),
+            history_digest=content.history_digest,
             summary_digest=digest_of(content.summary),
             config_digest=digest_of(content.config),
             files=len(content.files),
@@ -159,7 +152,7 @@ class Delivery:
                 for _, v in match_artifacts(content, remote)
                 if v is not None
             ],
-            not_sent=content.choice.left_out,
+            not_sent=content.not_sent,
             replaced=content.choice.replaced,
             time=time.time(),
             wandb=VERSION,

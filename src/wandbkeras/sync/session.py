@@ -8,6 +8,8 @@ from pathlib import Path
 
 from wandbkeras.errors import WandbkerasError
 from wandbkeras.store.reader import StoredRun
+from wandbkeras.sync.choice import Choice
+from wandbkeras.sync.content import Content
 from wandbkeras.sync.destination import DEFAULT_PROJECT, Destination
 from wandbkeras.sync.options import Options
 from wandbkeras.sync.readback import Server, configured_base_url
@@ -48,6 +50,11 @@ class Session:
             project=self.options.project or run.info.project or DEFAULT_PROJECT,
             run_id=run.info.id,
         )
+
+    def content(self, run: StoredRun, destination: Destination, choice: Choice) -> Content:
+        """Return what a destination must hold of a run, to be closed when it is no longer asked."""
+        entity = destination.entity or self.server().default_entity
+        return Content(run, (entity, destination.project, destination.run_id), choice)
 
     def directory(self, run: StoredRun) -> Path:
         """Where the run's receipts lie."""

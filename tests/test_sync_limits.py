@@ -1,0 +1,102 @@
+"""Beyond W&B's limits: the value stays behind and is named, the rest of row and summary arrives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.server.process import LoopbackServer
+from tests.syncing import command, connect, held, printed, receipts, sync_one, tree
+from wandbkeras import Run
+from wandbkeras.store.limits import MAX_LINE_BYTES
+
+# As long as a line may be with the rest of the row; W&B's client must not write it any longer.
+LONGEST = "<&é\u2028" * ((MAX_LINE_BYTES - 2_000) // 7)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoopbackServer]:
+    with LoopbackServer(tmp_path_factory.mktemp("server")).start() as server:
+        yield server
+        assert server.violations() == []
+
+
+@pytest.fixture
+def finished(
+    start: Callable[..., Run],
+    server: LoopbackServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Path:
+    """Four rows, of which the second has a value that is too long, and the last the longest."""
+    connect(server, tmp_path / "home", monkeypatch)
+    run = start(project="digits")
+    run.log({"loss": 1.0})
+    run.log({"loss": 0.5, "text": "x" * 11_000_000})
+    run.log({"loss": 0.25})
+    run.log({"loss": 0.125, "longest": LONGEST})
+    run.finish()
+    return Path(run.dir or "")
+
+
+def test_the_rest_of_row_and_summary_arrives(finished: Path, server: LoopbackServer) -> None:
+    """Every row is there; the receipt names the value, and so does not prove for all of the run."""
+    result = sync_one(finished)
+    assert (result.outcome, result.error) == ("verified", None)
+    found = held(server, str(result.run_id))
+    assert [row["loss"] for row in found.rows] == [1.0, 0.5, 0.25, 0.125]
+    assert "text" not in found.rows[1]
+    assert found.rows[3]["longest"] == LONGEST
+    assert found.summary["loss"] == 0.125
+    (receipt,) = receipts(finished)
+    (line, *_) = receipt.not_sent
+    assert line == (
+        "'text' in 1 rows, the first at step 1 and the summary: 11,000,002 bytes, W&B takes "
+        "10,383,360 a line"
+    )
+    assert not receipt.is_whole
+
+
+def test_a_preview_sends_nothing(finished: Path, server: LoopbackServer, tmp_path: Path) -> None:
+    """It says where what would go, and what would be left out; then that nothing is to be sent."""
+    env = server.environ(tmp_path / "home")
+    before, requests = tree(finished), len(server.requests())
+    (run,) = printed(command("sync", finished, "--dry-run", "--json", env=env))["runs"]
+    assert tree(finished) == before
+    assert {request.operation for request in server.requests()[requests:]}.isdisjoint(
+        {"UpsertBucket", "CreateArtifact", "CreateRunFiles"}
+    )
+    assert (run["rows"], run["rows_known"], run["is_new"], run["unchanged"]) == (4, 0, True, False)
+    assert run["destination"]["project"] == "digits"
+    assert len(LONGEST.encode()) < run["bytes"] < len(LONGEST.encode()) + 500
+    assert run["not_sent"][0].startswith("'text' in 1 rows")
+
+    assert sync_one(finished).error is None
+    (run,) = printed(command("sync", finished, "--dry-run", "--json", env=env))["runs"]
+    assert (run["rows"], run["rows_known"], run["unchanged"]) == (0, 4, True)
+
+
+def test_a_preview_tells_what_is_known(
+    start: Callable[..., Run],
+    server: LoopbackServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of a run that has grown only the growth would go."""
+    connect(server, tmp_path / "home", monkeypatch)
+    run = start(project="digits")
+    for number in range(2):
+        run.log({"loss": 1.0})
+        (tmp_path / "data").write_bytes(bytes(1_000 + number))
+        run.log_artifact(tmp_path / "data", name="grown")
+        if not number:
+            assert sync_one(run.dir).error is None
+    done = command("sync", run.dir, "--dry-run", env=server.environ(tmp_path / "home"))
+    run.finish()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (
+        f"{run.id}: would send 1 rows, 1 artifact versions and 0 files (1.0 kB) to " in done.stdout
+    )
+    assert done.stdout.endswith("1 rows are there already; 1 artifact versions are there already\n")
