@@ -19,14 +19,21 @@ from wandbkeras_cli.output import (
     print_table,
     say,
 )
-from wandbkeras_cli.paths import run_directories, state_dir_option
+from wandbkeras_cli.paths import run_directories, selected, selection_options, state_dir_option
 
 
 @click.command()
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@selection_options
 @state_dir_option
 @json_option
-def status(paths: tuple[Path, ...], state_dir: Path | None, as_json: bool) -> None:
+def status(
+    paths: tuple[Path, ...],
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    state_dir: Path | None,
+    as_json: bool,
+) -> None:
     """Show what of the runs in PATHS (stores or runs; default: ./runs) has arrived where.
 
     Reads receipts, and the reasons that failed syncs left beside them. Needs no network and changes
@@ -37,7 +44,8 @@ def status(paths: tuple[Path, ...], state_dir: Path | None, as_json: bool) -> No
     Example:
       wandbkeras status runs
     """
-    described = [_describe(path, state_dir) for path in run_directories(paths or (Path("runs"),))]
+    directories = selected(run_directories(paths or (Path("runs"),)), include, exclude)
+    described = [_describe(path, state_dir) for path in directories]
     code = gravest(entry.pop("exit_code") for entry in described)
     if as_json:
         print_json({"runs": described, "exit_code": code})

@@ -9,47 +9,40 @@ import click
 
 from wandbkeras.errors import gravest
 from wandbkeras.store.shortage import counts_text
-from wandbkeras_cli.output import error_document, json_option, print_json, say, terminal_progress
-from wandbkeras_cli.paths import run_directories, state_dir_option
+from wandbkeras_cli.output import error_document, json_option, print_json, say
+from wandbkeras_cli.paths import (
+    run_directories,
+    selected,
+    selection_options,
+    state_dir_option,
+)
+from wandbkeras_cli.preview import show_previews
+from wandbkeras_cli.progress import Progress
+from wandbkeras_cli.sync_options import options_of, sync_options
 
 if TYPE_CHECKING:
     from wandbkeras.sync.options import Result
-    from wandbkeras.sync.receipt import Level
 
 
 @click.command()
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
-@click.option("-e", "--entity", help="Send to this entity instead of the recorded one.")
-@click.option("-p", "--project", help="Send to this project instead of the recorded one.")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=1),
-    default=300.0,
-    show_default=True,
-    help="Seconds a run may take to arrive.",
-)
+@selection_options
+@sync_options
 @state_dir_option
-@click.option(
-    "--verify",
-    "level",
-    type=click.Choice(["full", "sample", "counts"]),
-    default="sample",
-    show_default=True,
-    help="How rows are compared: all of them; of more than 250,000 a sample; only their number.",
-)
 @click.option("--dry-run", is_flag=True, help="Only say what would go where; asks the server.")
+@click.option("-q", "--quiet", is_flag=True, help="Print troubles only.")
 @json_option
 def sync(
     paths: tuple[Path, ...],
-    entity: str | None,
-    project: str | None,
-    timeout: float,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
     state_dir: Path | None,
-    level: Level,
     dry_run: bool,
+    quiet: bool,
     as_json: bool,
+    **said: Any,
 ) -> None:
-    """Bring the runs in PATHS (stores or runs; default: ./runs) to Weights & Biases.
+    """Bring the runs in PATHS (stores, runs or patterns; default: ./runs) to Weights & Biases.
 
     Sends what the server lacks, reads everything back and compares. Exit status 0 means that all
     of it was found there. Syncing again sends nothing, or only what is new. Server and credentials
@@ -58,50 +51,47 @@ def sync(
     \b
     Example:
       wandbkeras sync runs
+      wandbkeras sync runs --include tag=baseline --exclude state=running --dry-run
     """
-    directories = run_directories(paths or (Path("runs"),))
+    options = options_of(said, state_dir)
+    directories = selected(run_directories(paths or (Path("runs"),)), include, exclude)
     # wandb takes a second to import, which no other command should wait for.
-    from wandbkeras.store.names import check_entity, check_project
     from wandbkeras.sync.engine import sync as sync_runs
-    from wandbkeras.sync.options import Options
+    from wandbkeras.sync.preview import preview
 
-    options = Options(
-        entity=None if entity is None else check_entity(entity),
-        project=None if project is None else check_project(project),
-        timeout_s=timeout,
-        state_directory=state_dir,
-        level=level,
-    )
+    progress = Progress(len(directories), shown=not quiet)
     if dry_run:
-        from wandbkeras.sync.preview import preview
-        from wandbkeras_cli.preview import show_previews
-
-        previews = preview(directories, options, progress=terminal_progress())
-        click.get_current_context().exit(show_previews(previews, as_json=as_json))
+        previews = preview(directories, options, progress=progress.say)
+        click.get_current_context().exit(show_previews(progress.over(previews), as_json=as_json))
     results = []
-    for result in sync_runs(directories, options, progress=terminal_progress()):
+    for result in progress.over(sync_runs(directories, options, progress=progress.say)):
         results.append(result)
-        if result.error is not None:
-            say(f"wandbkeras: {result.run_id or result.path}: {result.error}", err=True)
-        elif not as_json:
-            _print(result)
-        for line in result.receipt.not_sent if result.receipt else ():
-            say(f"{result.run_id}: not sent: {line}", err=True)
-        if counts := counts_text(result.dropped, result.dropped_events):
-            say(f"{result.run_id}: {counts} could not be recorded", err=True)
-        if result.lost:
-            say(
-                f"{result.run_id}: {len(result.lost)} places were damaged and are not in it: see "
-                f"`wandbkeras show {result.path}`",
-                err=True,
-            )
+        _print(result, quiet=quiet or as_json)
     code = gravest(result.exit_code for result in results)
     if as_json:
         print_json({"runs": [_document(result) for result in results], "exit_code": code})
     click.get_current_context().exit(code)
 
 
-def _print(result: Result) -> None:
+def _print(result: Result, *, quiet: bool) -> None:
+    """Print how a run ended: troubles always, to standard error."""
+    if result.error is not None:
+        say(f"wandbkeras: {result.run_id or result.path}: {result.error}", err=True)
+    elif not quiet:
+        _print_arrival(result)
+    for line in result.receipt.not_sent if result.receipt else ():
+        say(f"{result.run_id}: not sent: {line}", err=True)
+    if counts := counts_text(result.dropped, result.dropped_events):
+        say(f"{result.run_id}: {counts} could not be recorded", err=True)
+    if result.lost:
+        say(
+            f"{result.run_id}: {len(result.lost)} places were damaged and are not in it: see "
+            f"`wandbkeras show {result.path}`",
+            err=True,
+        )
+
+
+def _print_arrival(result: Result) -> None:
     assert result.receipt is not None
     receipt = result.receipt
     held = f"{receipt.rows} rows, {len(receipt.artifacts)} artifact versions"

@@ -14,7 +14,7 @@ from wandbkeras.store.reader import StoredRun
 from wandbkeras.store.schema import GRAPH, RunInfo
 
 REDACTED = "(redacted)"
-_OVERRIDES = ("name", "group", "job_type", "tags", "notes")
+OVERRIDES = ("name", "group", "job_type", "tags", "notes")
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,18 @@ class Choice:
             redact=tuple(key for key in self.redact if _holds(total.config, key.split("."))),
         )
 
+    def after(self, replaced: Mapping[str, Any]) -> Choice:
+        """Return the choice where what was ``replaced`` before stays so, unless said otherwise.
+
+        A server takes another group for a group, and none for no change.
+        """
+        kept: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in replaced.items()
+            if getattr(self, name) is None
+        }
+        return replace(self, **kept)
+
     @property
     def left_out(self) -> list[str]:
         """What is not sent, a line each; empty if all is."""
@@ -69,7 +81,7 @@ class Choice:
     @property
     def replaced(self) -> dict[str, Any]:
         """The overrides, by the names of what they replace."""
-        found = {name: getattr(self, name) for name in _OVERRIDES}
+        found = {name: getattr(self, name) for name in OVERRIDES}
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in found.items()

@@ -11,7 +11,6 @@ from wandbkeras.errors import UsageError
 from wandbkeras.store.reader import StoredRun
 from wandbkeras.sync.arrival import await_arrival
 from wandbkeras.sync.compare import match_artifacts
-from wandbkeras.sync.content import Content
 from wandbkeras.sync.digests import digest_of
 from wandbkeras.sync.history import spans
 from wandbkeras.sync.options import Result
@@ -36,7 +35,7 @@ class Delivery:
         self.destination = session.destination(run)
         # Before anything is read: what comes meanwhile is no part of what is proven.
         self._mark = fingerprint(run)
-        self.content = session.content(run, self.destination, session.options.choice)
+        self.content = session.content(run, self.destination, session.choice(run))
         self._plan: Plan | None = None
         self._trouble: Upload | None = None
 

@@ -75,7 +75,7 @@ def _preview(run: StoredRun, session: Session) -> Preview:
         )
     session.progress(f"{run.info.id}: asking {session.base_url} what it holds")
     options = session.options
-    with session.content(run, destination, options.choice) as content:
+    with session.content(run, destination, session.choice(run)) as content:
         plan = make_plan(
             content, destination, session.server(), settle_s=options.settle_s, level=options.level
         )

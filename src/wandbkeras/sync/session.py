@@ -5,15 +5,22 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from wandbkeras.errors import WandbkerasError
 from wandbkeras.store.reader import StoredRun
-from wandbkeras.sync.choice import Choice
+from wandbkeras.sync.choice import OVERRIDES, Choice
 from wandbkeras.sync.content import Content
 from wandbkeras.sync.destination import DEFAULT_PROJECT, Destination
 from wandbkeras.sync.options import Options
 from wandbkeras.sync.readback import Server, configured_base_url
-from wandbkeras.sync.receipt import Receipt, fingerprint, read_receipt, receipts_directory
+from wandbkeras.sync.receipt import (
+    Receipt,
+    fingerprint,
+    read_receipt,
+    read_receipts,
+    receipts_directory,
+)
 
 
 class Session:
@@ -60,9 +67,18 @@ class Session:
         """Where the run's receipts lie."""
         return receipts_directory(run, self.options.state_directory)
 
+    def choice(self, run: StoredRun) -> Choice:
+        """Return what of the run is sent; what replaced its names there before stays so."""
+        destination = self.destination(run)
+        replaced: dict[str, Any] = {}
+        for receipt in sorted(read_receipts(self.directory(run)), key=lambda r: r.time):
+            if receipt.destination == destination:
+                replaced |= {k: v for k, v in receipt.replaced.items() if k in OVERRIDES}
+        return self.options.choice.after(replaced).of(run)
+
     def proof(self, run: StoredRun) -> Receipt | None:
         """Return the receipt that makes a sync needless, if there is one."""
-        choice = self.options.choice.of(run)
+        choice = self.choice(run)
         receipt = read_receipt(self.directory(run), self.destination(run), choice)
         if receipt is None or self.options.check or receipt.replaced != choice.replaced:
             return None
