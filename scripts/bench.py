@@ -369,6 +369,21 @@ def ratio(one: list[float], other: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(one, other, strict=True))
 
 
+def bench_sync() -> Iterator[Figure]:
+    """Sync beside wandb's own ways: one long run, many small ones, nothing to do."""
+    import bench_sync
+
+    yield from bench_sync.throughput()
+    yield from bench_sync.many_runs()
+
+
+def bench_sync_memory() -> Iterator[Figure]:
+    """The memory that a run of five million rows takes when it is synced."""
+    import bench_sync
+
+    yield from bench_sync.memory()
+
+
 BENCHES: dict[str, Callable[[], Iterator[Figure]]] = {
     "log": bench_log,
     "read": bench_read,
@@ -376,6 +391,8 @@ BENCHES: dict[str, Callable[[], Iterator[Figure]]] = {
     "evaluation": bench_evaluation,
     "histogram": bench_histogram,
     "gradients": bench_gradients,
+    "sync": bench_sync,
+    "sync-memory": bench_sync_memory,
 }
 
 

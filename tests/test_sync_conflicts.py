@@ -120,3 +120,34 @@ def test_the_command_says_the_conflict(
     (line,) = done.stderr.splitlines()
     assert f"{wandb_server.url}/(default entity)/digits/k3j9x2ab" in line
     assert "loss: expected 1.0, found 3" in line
+
+
+def test_a_new_id_resolves_a_conflict(
+    start: Callable[..., Run], wandb_server: LoopbackServer
+) -> None:
+    """The run goes under the next id, and stays there without being told again."""
+    log_online(1.0, 0.5)
+    before = held(wandb_server, "k3j9x2ab")
+    path = record(start, 1.0, 0.25)
+    assert sync_one(path, on_conflict="new-id").outcome == "verified"
+    assert held(wandb_server, "k3j9x2ab") == before
+    assert [row["loss"] for row in held(wandb_server, "k3j9x2ab-2").rows] == [1.0, 0.25]
+    assert [receipt.run_id for receipt in receipts(path)] == ["k3j9x2ab-2"]
+    assert sync_one(path).outcome == "unchanged"
+    again = start(id="k3j9x2ab", resume="allow")
+    again.log({"loss": 0.1})
+    again.finish()
+    assert sync_one(path).rows_sent == 1
+    assert wandb_server.run_ids("loopback", "digits") == ["k3j9x2ab", "k3j9x2ab-2"]
+
+
+def test_a_new_id_that_holds_the_run_is_gone_on_with(
+    start: Callable[..., Run], wandb_server: LoopbackServer
+) -> None:
+    """Without the note of the first sync, as on another machine, the same id is found again."""
+    log_online(3.0)
+    path = record(start, 1.0)
+    assert sync_one(path, on_conflict="new-id").error is None
+    shutil.rmtree(path / "sync")
+    assert sync_one(path, on_conflict="new-id").rows_sent == 0
+    assert wandb_server.run_ids("loopback", "digits") == ["k3j9x2ab", "k3j9x2ab-2"]

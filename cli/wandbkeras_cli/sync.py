@@ -75,7 +75,9 @@ def sync(
 
 def _print(result: Result, *, quiet: bool) -> None:
     """Print how a run ended: troubles always, to standard error."""
-    if result.error is not None:
+    if result.outcome == "skipped":
+        say(f"{result.run_id}: skipped: {result.error}", err=True)
+    elif result.error is not None:
         say(f"wandbkeras: {result.run_id or result.path}: {result.error}", err=True)
     elif not quiet:
         _print_arrival(result)

@@ -48,6 +48,20 @@ _OPTIONS = (
         show_default=True,
         help="How rows are compared: all; of more than 250,000 a sample; only their number.",
     ),
+    click.option(
+        "--on-conflict",
+        type=click.Choice(["fail", "new-id"]),
+        default="fail",
+        show_default=True,
+        help="If the server holds something else under the run's id.",
+    ),
+    click.option(
+        "--on-deleted",
+        type=click.Choice(["fail", "skip", "recreate"]),
+        default="fail",
+        show_default=True,
+        help="If the run was deleted on the server; recreate takes a new id.",
+    ),
     click.option("--check", is_flag=True, help="Ask the server even where a receipt proves."),
     click.option(
         "-n",
@@ -95,6 +109,8 @@ def options_of(said: Mapping[str, Any], state_directory: Path | None) -> Options
         level=said["level"],
         check=said["check"],
         workers=said["workers"],
+        on_conflict=said["on_conflict"],
+        on_deleted=said["on_deleted"],
         choice=Choice(
             artifacts=not (said["no_artifacts"] or metrics_only),
             files=not metrics_only,

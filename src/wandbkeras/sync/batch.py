@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
-from wandbkeras.errors import DamagedError, SyncError, WandbkerasError
+from wandbkeras.errors import DamagedError, DeletedError, LockedError, SyncError, WandbkerasError
 from wandbkeras.store.reader import StoredRun
 from wandbkeras.sync.delivery import Delivery
 from wandbkeras.sync.failure import Failure, write_failure
@@ -114,6 +115,8 @@ def failed(
         run = StoredRun(path)
     except (WandbkerasError, OSError):
         return Result(path, None, "failed", seconds=seconds, error=error)
+    if isinstance(error, LockedError):  # who is at work will say how it ended
+        return Result(path, run.info.id, "failed", seconds=seconds, error=error)
     destination = session.destination(run)
     failure = Failure(
         **vars(destination),
@@ -124,7 +127,9 @@ def failed(
         time=time.time(),
     )
     write_failure(session.directory(run), failure)
-    return Result(path, run.info.id, "failed", seconds=seconds, error=error)
+    skipped = isinstance(error, DeletedError) and session.options.on_deleted == "skip"
+    outcome: Literal["failed", "skipped"] = "skipped" if skipped else "failed"
+    return Result(path, run.info.id, outcome, seconds=seconds, error=error)
 
 
 def _upload(folders: Sequence[Path], scratch: Path, session: Session) -> Upload:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import wandbkeras
-from wandbkeras.errors import UsageError
+from wandbkeras.errors import ConflictError, DeletedError, RefusedError, UsageError
 from wandbkeras.store.reader import StoredRun
 from wandbkeras.sync.arrival import await_arrival
 from wandbkeras.sync.compare import match_artifacts
@@ -19,10 +19,12 @@ from wandbkeras.sync.readback import VERSION, RemoteRun
 from wandbkeras.sync.receipt import Receipt, fingerprint, write_receipt
 from wandbkeras.sync.render import render
 from wandbkeras.sync.session import Session
+from wandbkeras.sync.substitute import next_id, write_substitute
 from wandbkeras.sync.upload import Upload, upload
 
 # What is recorded or shown elsewhere and not read back; said in every receipt.
 NOT_COMPARED = ["createdAt", "console", "client telemetry"]
+_MOST_IDS = 20
 
 
 class Delivery:
@@ -35,7 +37,8 @@ class Delivery:
         self.destination = session.destination(run)
         # Before anything is read: what comes meanwhile is no part of what is proven.
         self._mark = fingerprint(run)
-        self.content = session.content(run, self.destination, session.choice(run))
+        self._choice = session.choice(run)
+        self.content = session.content(run, self.destination, self._choice)
         self._plan: Plan | None = None
         self._trouble: Upload | None = None
 
@@ -43,15 +46,13 @@ class Delivery:
         """Find out what is missing and render it below ``scratch``; None if nothing is.
 
         What has to be there before, the artifact versions that others link to, is sent at once.
+        LockedError if another sync is at work on the run.
         """
-        content, server = self.content, self.session.server()
-        options = self.session.options
-        self.session.progress(f"{content.info.id}: asking {server.base_url} what it holds")
-        plan = self._plan = make_plan(
-            content, self.destination, server, settle_s=options.settle_s, level=options.level
-        )
+        self.session.locks.acquire(self.session.directory(self.run))
+        plan = self._plan = self._planned()
         if plan.complete:
             return None
+        content = self.content
         rows = len(content.steps) - plan.first_row
         self.session.progress(
             f"{content.info.id}: sending {rows} rows, {len(plan.artifacts)} artifact versions and "
@@ -66,8 +67,9 @@ class Delivery:
         return last
 
     def close(self) -> None:
-        """Remove what was made to be sent."""
+        """Remove what was made to be sent, and let others sync the run."""
         self.content.close()
+        self.session.locks.release(self.session.directory(self.run))
 
     def _rendered(self, plan: Plan, scratch: Path) -> list[Path]:
         """Render ``plan`` to logs that are to be sent one after the other."""
@@ -93,6 +95,46 @@ class Delivery:
             timeout_s=self.session.options.timeout_s,
             stopping=self.session.stopping,
         )
+
+    def _planned(self) -> Plan:
+        """Return what is missing, under another id where the run's own can't be used."""
+        options = self.session.options
+        for _ in range(_MOST_IDS):
+            try:
+                return self._plan_here()
+            except DeletedError as error:
+                if options.on_deleted != "recreate":
+                    raise DeletedError(
+                        f"{self.destination}: the run was deleted on the server, which never takes "
+                        "its id again: leave it at that with --on-deleted skip, or send it under a "
+                        f"new id with --on-deleted recreate ({error})"
+                    ) from error
+            except ConflictError as error:
+                if options.on_conflict != "new-id":
+                    raise ConflictError(
+                        f"{error}: send it under a new id with --on-conflict new-id"
+                    ) from error
+            self.destination = replace(self.destination, run_id=next_id(self.destination.run_id))
+            recorded = self.session.recorded_destination(self.run)
+            write_substitute(self.session.directory(self.run), recorded, self.destination)
+            self.content.close()
+            self.content = self.session.content(self.run, self.destination, self._choice)
+        raise ConflictError(f"{self.destination}: no id was free in {_MOST_IDS} tries")
+
+    def _plan_here(self) -> Plan:
+        content, server, options = self.content, self.session.server(), self.session.options
+        self.session.progress(f"{content.info.id}: asking {server.base_url} what it holds")
+        plan = make_plan(
+            content, self.destination, server, settle_s=options.settle_s, level=options.level
+        )
+        if plan.remote is None:
+            try:
+                server.announce(plan.entity, self.destination.project, self.destination.run_id)
+            except DeletedError:
+                raise
+            except RefusedError as error:
+                raise RefusedError(f"{self.destination}: the run was refused: {error}") from error
+        return plan
 
     def finish(self, said: Upload | None) -> Result:
         """Read everything back and write the receipt; ``said`` None if nothing was sent."""

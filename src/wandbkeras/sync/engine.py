@@ -56,6 +56,7 @@ def _deliveries(tasks: Sequence[Task], session: Session) -> Iterator[dict[int, R
     finally:  # also when interrupted: what is under way is ended, the rest does not begin
         session.stopping.set()
         pool.shutdown(cancel_futures=True)
+        session.close()
 
 
 def _look(number: int, path: Path, session: Session) -> Task | Result:

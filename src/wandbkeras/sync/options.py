@@ -21,7 +21,8 @@ class Options:
 
     ``settle_s``: how far the server's counts may be behind, some seconds on the hosted one.
     ``level``: how the history is compared. ``check`` asks the server even where a receipt proves.
-    ``workers``: how many uploads go on at a time.
+    ``workers``: how many uploads go on at a time. ``on_conflict`` and ``on_deleted``: what to do
+    about a run whose id another run has there, or was deleted there.
     """
 
     entity: str | None = None
@@ -33,6 +34,8 @@ class Options:
     level: Level = "sample"
     check: bool = False
     workers: int = DEFAULT_WORKERS
+    on_conflict: Literal["fail", "new-id"] = "fail"
+    on_deleted: Literal["fail", "skip", "recreate"] = "fail"
 
 
 @dataclass(frozen=True)
@@ -40,14 +43,15 @@ class Result:
     """How the sync of one run ended.
 
     ``unchanged``: a receipt says that all of it is there already, nothing was asked or sent.
-    ``verified``: all of it was read back. ``failed``: ``error`` says why. ``lost`` is what damage
-    had cost the run before, a line each: all of the rest is meant. ``dropped`` and
-    ``dropped_events`` count the rows and other records that the run never got.
+    ``verified``: all of it was read back. ``failed``: ``error`` says why; ``skipped``: so it does,
+    and the user asked to leave it at that. ``lost`` is what damage had cost the run before, a line
+    each: all of the rest is meant. ``dropped`` and ``dropped_events`` count the rows and other
+    records that the run never got.
     """
 
     path: Path
     run_id: str | None
-    outcome: Literal["unchanged", "verified", "failed"]
+    outcome: Literal["unchanged", "verified", "failed", "skipped"]
     receipt: Receipt | None = None
     rows_sent: int = 0
     artifacts_sent: int = 0
@@ -61,4 +65,4 @@ class Result:
 
     @property
     def exit_code(self) -> int:
-        return self.error.exit_code if self.error else 0
+        return self.error.exit_code if self.error and self.outcome == "failed" else 0

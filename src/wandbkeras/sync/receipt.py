@@ -110,23 +110,22 @@ def read_receipt(
     A damaged receipt proves nothing; syncing again writes a new one. Each part that a ``choice``
     makes of a run has a receipt of its own.
     """
-    try:
-        members = document.read(directory / _file_name(destination, choice))
-    except (FileNotFoundError, NotADirectoryError, DamagedError):
-        return None
-    return _receipt(members)
+    return receipts_by_name(directory).get(receipt_name(destination, choice))
 
 
 def read_receipts(directory: Path) -> list[Receipt]:
     """Return every sound receipt in a directory."""
-    found = []
-    for path in sorted(directory.glob("*.json")) if directory.is_dir() else ():
-        try:
+    return list(receipts_by_name(directory).values())
+
+
+def receipts_by_name(directory: Path) -> dict[str, Receipt]:
+    """Return every sound receipt in a directory by the name of its file."""
+    found = {}
+    for path in sorted(directory.glob("*.json")):
+        with contextlib.suppress(DamagedError, OSError):
             receipt = _receipt(document.read(path))
-        except DamagedError:
-            continue
-        if receipt is not None:
-            found.append(receipt)
+            if receipt is not None:
+                found[path.name] = receipt
     return found
 
 
@@ -137,10 +136,11 @@ def write_receipt(
     disk = Disk()
     make_directories(disk, directory)
     members = {"format": RECEIPT_FORMAT, "version": FORMAT_VERSION, **asdict(receipt)}
-    document.write(disk, directory / _file_name(destination, choice), members)
+    document.write(disk, directory / receipt_name(destination, choice), members)
 
 
-def _file_name(destination: Destination, choice: Choice | None) -> str:
+def receipt_name(destination: Destination, choice: Choice | None = None) -> str:
+    """Return the name of the file that holds the receipt of a run, or of a part of it."""
     return f"{destination.stem}{choice.suffix if choice else ''}.json"
 
 

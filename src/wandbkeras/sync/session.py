@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,18 @@ from wandbkeras.store.reader import StoredRun
 from wandbkeras.sync.choice import OVERRIDES, Choice
 from wandbkeras.sync.content import Content
 from wandbkeras.sync.destination import DEFAULT_PROJECT, Destination
+from wandbkeras.sync.lock import Locks
 from wandbkeras.sync.options import Options
 from wandbkeras.sync.readback import Server, configured_base_url
 from wandbkeras.sync.receipt import (
     Receipt,
     fingerprint,
-    read_receipt,
     read_receipts,
+    receipt_name,
+    receipts_by_name,
     receipts_directory,
 )
+from wandbkeras.sync.substitute import substitute
 
 
 class Session:
@@ -29,12 +32,18 @@ class Session:
     def __init__(self, options: Options, progress: Callable[[str], None]) -> None:
         self.options = options
         self.progress = progress
+        self.locks = Locks()
         # Set when nobody waits for the threads any more.
         self.stopping = threading.Event()
         self.base_url = configured_base_url().rstrip("/")
         self._local = threading.local()
         self._lock = threading.Lock()
         self._failure: WandbkerasError | None = None
+
+    def close(self) -> None:
+        """End what is under way, and give back what is held."""
+        self.stopping.set()
+        self.locks.close()
 
     def server(self) -> Server:
         """Return this thread's way to the server; why there is none is found out once."""
@@ -51,6 +60,10 @@ class Session:
         return server
 
     def destination(self, run: StoredRun) -> Destination:
+        """Where the run goes: under another id if a sync before had to take one."""
+        return substitute(self.directory(run), self.recorded_destination(run))
+
+    def recorded_destination(self, run: StoredRun) -> Destination:
         return Destination(
             server=self.base_url,
             entity=self.options.entity or run.info.entity,
@@ -69,17 +82,21 @@ class Session:
 
     def choice(self, run: StoredRun) -> Choice:
         """Return what of the run is sent; what replaced its names there before stays so."""
-        destination = self.destination(run)
-        replaced: dict[str, Any] = {}
-        for receipt in sorted(read_receipts(self.directory(run)), key=lambda r: r.time):
-            if receipt.destination == destination:
-                replaced |= {k: v for k, v in receipt.replaced.items() if k in OVERRIDES}
-        return self.options.choice.after(replaced).of(run)
+        return self._choice(run, read_receipts(self.directory(run)))
 
     def proof(self, run: StoredRun) -> Receipt | None:
         """Return the receipt that makes a sync needless, if there is one."""
-        choice = self.choice(run)
-        receipt = read_receipt(self.directory(run), self.destination(run), choice)
+        found = receipts_by_name(self.directory(run))
+        choice = self._choice(run, found.values())
+        receipt = found.get(receipt_name(self.destination(run), choice))
         if receipt is None or self.options.check or receipt.replaced != choice.replaced:
             return None
         return receipt if receipt.fingerprint == fingerprint(run) else None
+
+    def _choice(self, run: StoredRun, receipts: Iterable[Receipt]) -> Choice:
+        destination = self.destination(run)
+        replaced: dict[str, Any] = {}
+        for receipt in sorted(receipts, key=lambda receipt: receipt.time):
+            if receipt.destination == destination:
+                replaced |= {k: v for k, v in receipt.replaced.items() if k in OVERRIDES}
+        return self.options.choice.after(replaced).of(run)
