@@ -9,6 +9,7 @@ import click
 
 import wandbkeras
 from wandbkeras.errors import WandbkerasError
+from wandbkeras_cli.clean import clean
 from wandbkeras_cli.ls import ls
 from wandbkeras_cli.output import print_json, say
 from wandbkeras_cli.repair import repair
@@ -32,10 +33,12 @@ def cli() -> None:
       wandbkeras show k3j9x2ab  one run in detail
       wandbkeras sync runs      from a machine that reaches the server
       wandbkeras status runs    what has arrived where, and what has not and why
+      wandbkeras clean runs     free the disk of what has verifiably arrived
       wandbkeras verify runs    whether every byte is what was written
     """
 
 
+cli.add_command(clean)
 cli.add_command(ls)
 cli.add_command(repair)
 cli.add_command(show)

@@ -103,6 +103,11 @@ class Layout:
     def receipts(self) -> Path:
         return self.root / "sync"
 
+    @property
+    def cleaned(self) -> Path:
+        """The list of the blobs that were removed once they had verifiably arrived elsewhere."""
+        return self.root / "cleaned.json"
+
     def attempt(self, attempt: int) -> Path:
         return self.attempts / _number(attempt)
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from wandbkeras.errors import DamagedError, NotFoundError, WandbkerasError
+from wandbkeras.errors import DamagedError, NotFoundError, StoreError, WandbkerasError
+from wandbkeras.store.cleaned import cleaned_blobs
 from wandbkeras.store.journal import Damage, read_journal
 from wandbkeras.store.layout import Layout, files_below
 from wandbkeras.store.parquet import Part, file_sha256
@@ -85,6 +86,10 @@ class Source:
     def blob(self, sha256: str) -> Path:
         """Return the path of a blob whose bytes are what its name says."""
         path = self.layout.blob(sha256)
+        if not path.exists() and sha256 in cleaned_blobs(self.layout):
+            raise StoreError(
+                f"{path}: was removed by `wandbkeras clean` once it had arrived: download it there"
+            )
         if not path.is_file() or self.layout.has_link(path):
             raise DamagedError(f"{path}: the blob is missing")
         if file_sha256(path, self.layout.root) != sha256:

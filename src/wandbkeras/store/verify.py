@@ -11,6 +11,7 @@ from pathlib import Path
 
 from wandbkeras.errors import DamagedError
 from wandbkeras.store import document
+from wandbkeras.store.cleaned import cleaned_blobs
 from wandbkeras.store.journal import Damage
 from wandbkeras.store.layout import Layout
 from wandbkeras.store.named_tables import NamedTable, in_writer
@@ -58,6 +59,7 @@ class _Verifier:
         self._bad_blobs: dict[str, str] = {}
         self._named_tables: list[NamedTable] = []
         self._checked_tables: dict[TableFile, str | None] = {}
+        self._cleaned = cleaned_blobs(source.layout)
 
     def verify(self) -> Verification:
         self._check_info()
@@ -203,7 +205,7 @@ class _Verifier:
         path = self.layout.blob(sha256)
         if self.layout.has_link(path):
             self._bad_blobs[sha256] = "a link"
-        elif not path.is_file() and sha256 not in self._bad_blobs:
+        elif sha256 not in self._bad_blobs and sha256 not in self._cleaned and not path.is_file():
             self._bad_blobs[sha256] = "missing"
             relative = path.relative_to(self.layout.root)
             self.source.note(Damage(relative, 0, size, f"missing: {what}", 0))
