@@ -92,6 +92,24 @@ def test_one_bad_run_in_a_batch_holds_up_no_other(
     assert uploads == [2]
 
 
+def test_a_run_that_is_not_found_in_a_batch_goes_alone_the_next_time(
+    start: Callable[..., Run], wandb_server: LoopbackServer, uploads: list[int]
+) -> None:
+    """Its metrics are refused; the others arrive with it, and without it the next time."""
+    paths = [record(start, run_id) for run_id in ("bad", "good", "other")]
+    refused = {"kind": "file_stream", "path": "*/bad/*", "status": 403}
+    wandb_server.add_fault("status", **refused)
+    results = sync(*paths, settle_s=0.5)
+    assert [result.outcome for result in results] == ["failed", "verified", "verified"]
+    assert "rows: expected 3, found 0" in str(results[0].error)
+    later = record(start, "later")
+    results = sync(*paths, later, settle_s=0.5)
+    assert [r.outcome for r in results] == ["failed", "unchanged", "unchanged", "verified"]
+    wandb_server.clear_faults()
+    assert sync(*paths)[0].rows_sent == 3
+    assert uploads[:1] + sorted(uploads[1:3]) + uploads[3:] == [3, 1, 1, 1]
+
+
 def test_copies_of_one_run_stay_in_order(
     start: Callable[..., Run], wandb_server: LoopbackServer, tmp_path: Path
 ) -> None:

@@ -31,8 +31,10 @@ def finished(start: Callable[..., Run], tmp_path: Path) -> Path:
     return Path(run.dir or "")
 
 
-def sync_and_kill(server: LoopbackServer, run: Path, home: Path, moment: str) -> None:
-    """Start a sync and kill it as soon as the server has handled the first such request."""
+def sync_and_kill(
+    server: LoopbackServer, run: Path, home: Path, moment: str, times: int = 1
+) -> None:
+    """Start a sync and kill it as soon as the server has handled so many such requests."""
     before = len(server.requests())
     syncing = subprocess.Popen(
         [COMMAND, "sync", run],
@@ -43,7 +45,7 @@ def sync_and_kill(server: LoopbackServer, run: Path, home: Path, moment: str) ->
 
     def reached() -> bool:
         later = server.requests()[before:]
-        return any(moment in (request.operation, request.kind) for request in later)
+        return sum(moment in (request.operation, request.kind) for request in later) >= times
 
     until(reached)
     syncing.kill()
@@ -92,7 +94,8 @@ def test_a_killed_sync_leaves_no_client_behind(
 ) -> None:
     """The client that it started ends too: nothing goes on sending."""
     wandb_server.add_fault("delay", kind="file_stream", seconds=2.0)
-    sync_and_kill(wandb_server, finished, tmp_path, "UpsertBucket")
+    # The run is made by one request before the client makes it again.
+    sync_and_kill(wandb_server, finished, tmp_path, "UpsertBucket", times=2)
     # One request may be under way; another would follow within a second.
     until(lambda: "file_stream" in [request.kind for request in wandb_server.requests()])
     count = len(wandb_server.requests())

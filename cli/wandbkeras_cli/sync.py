@@ -121,6 +121,7 @@ def _document(result: Result) -> dict[str, Any]:
         "artifacts_verified": len(receipt.artifacts) if receipt else 0,
         "files_sent": result.files_sent,
         "files_verified": receipt.files if receipt else 0,
+        "bytes_sent": result.bytes_sent,
         "seconds": round(result.seconds, 3),
         "lost": list(result.lost),
         "dropped": result.dropped,

@@ -27,15 +27,20 @@ def await_arrival(
     *,
     compared: list[range],
     deadline: float,
+    patience_s: float,
     stopping: threading.Event,
     progress: Callable[[str], None],
 ) -> RemoteRun:
     """Return what the server holds once it holds everything; NotVerifiedError if it doesn't.
 
     ``compared`` are the rows that are read, ``deadline`` is on the monotonic clock. What was
-    refused stays refused: only what may still be on its way is waited for.
+    refused stays refused: only what may still be on its way is waited for, and ``patience_s`` for
+    counts that lag.
     """
     pause = _FIRST_PAUSE_S
+    lagging_until = time.monotonic() + patience_s
+    trouble = said.timed_out or said.complaint is not None
+    deadline = lagging_until if trouble else max(deadline, lagging_until)
     while True:
         progress(f"{content.info.id}: reading back")
         failure: SyncError
@@ -47,7 +52,7 @@ def await_arrival(
         except UnreachableError as error:
             failure = error
         left = deadline - time.monotonic()
-        if said.timed_out or said.complaint or left <= 0:
+        if left <= 0:
             raise failure
         if stopping.wait(min(pause, left)):
             raise failure
@@ -79,9 +84,10 @@ def _not_verified(
     if said.timed_out:
         cause = " (the upload did not end in time)"
     elif said.complaint:
-        if remote is None:
+        if remote is None and not said.shared:
             return RefusedError(f"{plan.destination}: the run was refused: {said.complaint}")
-        cause = f" (wandb said: {said.complaint})"
+        which = " of this or another run" if said.shared else ""
+        cause = f" (wandb said{which}: {said.complaint})"
     shown = "; ".join(missing[:3]) + (f"; and {len(missing) - 3} more" if missing[3:] else "")
     return NotVerifiedError(
         f"{plan.destination}: not verified: {shown}{cause}: run sync again to send what is missing"

@@ -33,7 +33,8 @@ class Task:
     """A run to sync: ``number`` is its place in what was asked for, ``size`` its bytes on disk.
 
     ``ordered`` is what it shares with runs that must not overtake it: its id, since the rows of one
-    come after those of the other, and its artifacts, since the last version is the latest.
+    come after those of the other, and its artifacts, since the last version is the latest. One that
+    was not found when it was read back the last time goes ``alone``, and holds up none.
     """
 
     number: int
@@ -41,6 +42,7 @@ class Task:
     ordered: frozenset[str]
     rows: int
     size: int
+    alone: bool = False
 
 
 def batches(tasks: Sequence[Task]) -> list[list[list[Task]]]:
@@ -68,7 +70,9 @@ def batches(tasks: Sequence[Task]) -> list[list[list[Task]]]:
 
 def _has_room(batch: Sequence[Task], task: Task) -> bool:
     return not batch or (
-        len(batch) < MAX_RUNS
+        not task.alone
+        and not batch[-1].alone
+        and len(batch) < MAX_RUNS
         and sum(other.rows for other in batch) + task.rows <= MAX_ROWS
         and sum(other.size for other in batch) + task.size <= MAX_BYTES
     )

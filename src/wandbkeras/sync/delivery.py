@@ -14,7 +14,7 @@ from wandbkeras.sync.compare import match_artifacts
 from wandbkeras.sync.digests import digest_of
 from wandbkeras.sync.history import spans
 from wandbkeras.sync.options import Result
-from wandbkeras.sync.plan import Plan, make_plan
+from wandbkeras.sync.plan import Plan, make_plan, plan_bytes
 from wandbkeras.sync.readback import VERSION, RemoteRun
 from wandbkeras.sync.receipt import Receipt, fingerprint, write_receipt
 from wandbkeras.sync.render import render
@@ -41,6 +41,7 @@ class Delivery:
         self.content = session.content(run, self.destination, self._choice)
         self._plan: Plan | None = None
         self._trouble: Upload | None = None
+        self._bytes = 0
 
     def prepare(self, scratch: Path) -> Path | None:
         """Find out what is missing and render it below ``scratch``; None if nothing is.
@@ -58,7 +59,9 @@ class Delivery:
             f"{content.info.id}: sending {rows} rows, {len(plan.artifacts)} artifact versions and "
             f"{len(plan.files)} files"
         )
-        *first, last = self._rendered(plan, scratch)
+        folders = self._rendered(plan, scratch)
+        self._bytes = sum(map(_log_bytes, folders)) + plan_bytes(content, plan)
+        *first, last = folders
         for folder in first:
             said = self._upload(folder)
             if said.complaint or said.timed_out:
@@ -153,6 +156,8 @@ class Delivery:
                 said,
                 compared=compared,
                 deadline=self.started + options.timeout_s,
+                # A run alone is what the trouble is about; of several only one may be.
+                patience_s=options.settle_s if said.shared or not said.complaint else 0.0,
                 stopping=self.session.stopping,
                 progress=self.session.progress,
             )
@@ -166,6 +171,7 @@ class Delivery:
             rows_sent=len(self.content.steps) - plan.first_row,
             artifacts_sent=len(plan.artifacts),
             files_sent=len(plan.files),
+            bytes_sent=self._bytes,
         )
 
     def _receipt(self, plan: Plan, remote: RemoteRun, rows_compared: int) -> Receipt:
@@ -210,3 +216,7 @@ class Delivery:
                 f"{directory}: all of the run has arrived, but the receipt can't be written "
                 f"({error}): name a directory that can be written to with --state-dir"
             ) from error
+
+
+def _log_bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.glob("*.wandb"))

@@ -68,7 +68,14 @@ def _look(number: int, path: Path, session: Session) -> Task | Result:
         if receipt is None:
             versions = run.artifacts if session.options.choice.artifacts else ()
             ordered = {f"run {run.info.id}", *(f"artifact {version.name}" for version in versions)}
-            return Task(number, path, frozenset(ordered), run.row_count, run.size)
+            return Task(
+                number,
+                path,
+                frozenset(ordered),
+                rows=run.row_count,
+                size=run.size,
+                alone=session.has_failed(run),
+            )
         return Result(
             path,
             run.info.id,

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from wandbkeras.errors import ConflictError
-from wandbkeras.sync.artifacts import Artifact
+from wandbkeras.sync.artifacts import Artifact, needed_bytes
 from wandbkeras.sync.compare import (
     differences,
     file_differences,
@@ -114,3 +114,8 @@ def missing_artifacts(content: Content, remote: RemoteRun) -> list[Artifact]:
         for artifact, held in match_artifacts(content, remote)
         if held is None or (artifact.version.used and not held.used)
     ]
+
+
+def plan_bytes(content: Content, plan: Plan) -> int:
+    """Return the bytes of the artifacts and files to send, each content counted once."""
+    return needed_bytes(plan.artifacts, (content.files[name] for name in plan.files))

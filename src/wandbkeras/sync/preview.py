@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 from wandbkeras.errors import SyncError, WandbkerasError
 from wandbkeras.store.limits import json_bytes
 from wandbkeras.store.reader import StoredRun
-from wandbkeras.sync.artifacts import needed_bytes
 from wandbkeras.sync.content import Content
 from wandbkeras.sync.destination import Destination
 from wandbkeras.sync.options import Options
-from wandbkeras.sync.plan import Plan, make_plan
+from wandbkeras.sync.plan import Plan, make_plan, plan_bytes
 from wandbkeras.sync.session import Session
 
 
@@ -95,6 +93,5 @@ def _preview(run: StoredRun, session: Session) -> Preview:
 
 
 def _bytes(content: Content, plan: Plan) -> int:
-    rows = islice(content.rows(plan.first_row), len(content.steps) - plan.first_row)
-    files = (content.files[name] for name in plan.files)
-    return sum(json_bytes(row.values) for row in rows) + needed_bytes(plan.artifacts, files)
+    rows = content.rows(plan.first_row)
+    return sum(json_bytes(row.values) for row in rows) + plan_bytes(content, plan)

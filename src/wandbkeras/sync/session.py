@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from wandbkeras.errors import WandbkerasError
+from wandbkeras.errors import NotVerifiedError, WandbkerasError
 from wandbkeras.store.reader import StoredRun
 from wandbkeras.sync.choice import OVERRIDES, Choice
 from wandbkeras.sync.content import Content
 from wandbkeras.sync.destination import DEFAULT_PROJECT, Destination
+from wandbkeras.sync.failure import read_failures
 from wandbkeras.sync.lock import Locks
 from wandbkeras.sync.options import Options
 from wandbkeras.sync.readback import Server, configured_base_url
@@ -92,6 +93,17 @@ class Session:
         if receipt is None or self.options.check or receipt.replaced != choice.replaced:
             return None
         return receipt if receipt.fingerprint == fingerprint(run) else None
+
+    def has_failed(self, run: StoredRun) -> bool:
+        """Whether the last sync of the run sent what it did not find when it read back."""
+        directory, destination = self.directory(run), self.destination(run)
+        times = [r.time for r in read_receipts(directory) if r.destination == destination]
+        return any(
+            failure.destination == destination
+            and failure.error == NotVerifiedError.__name__
+            and failure.time > max(times, default=0.0)
+            for failure in read_failures(directory)
+        )
 
     def _choice(self, run: StoredRun, receipts: Iterable[Receipt]) -> Choice:
         destination = self.destination(run)

@@ -38,10 +38,14 @@ _TROUBLE = re.compile(r"(?:wandb: )?\s*(?:ERROR|[\w.]*Error:)\s+(.+)")
 
 @dataclass(frozen=True)
 class Upload:
-    """What the client said: ``complaint`` is its first line about trouble, if any."""
+    """What the client said: ``complaint`` is its first line about trouble, if any.
+
+    ``shared`` by several runs, any of which may be meant.
+    """
 
     complaint: str | None
     timed_out: bool
+    shared: bool = False
 
 
 def upload(
@@ -103,7 +107,7 @@ def upload(
     finally:
         process.kill()
         os.close(our_end)
-    return Upload(_complaint(output), timed_out)
+    return Upload(_complaint(output), timed_out, shared=len(directories) > 1)
 
 
 def _rest(process: subprocess.Popen[bytes]) -> bytes:
