@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.server.process import LoopbackServer
 from tests.syncing import connect, held, receipts, sync_one
-from wandbkeras import Run
+from wandbkeras import Image, RowColumn, Run, Table
 from wandbkeras.errors import ConflictError
 from wandbkeras.store.reader import StoredRun
 from wandbkeras.sync.choice import REDACTED, Choice
+from wandbkeras.sync.clean import clean_run
+from wandbkeras.sync.options import Options
+from wandbkeras.sync.preview import preview
 from wandbkeras.sync.receipt import sync_state
+from wandbkeras.sync.status import run_status
 
 CONFIG = {"lr": 0.1, "db": {"host": "here", "password": "hunter2"}, "a.b": {"c": "hunter2", "d": 1}}
 
@@ -40,6 +45,25 @@ def finished(
     (tmp_path / "data").write_text("x")
     run.log_artifact(tmp_path / "data", name=f"data-{run.id}")
     run.save(tmp_path / "data", base_path=tmp_path)
+    run.finish()
+    return Path(run.dir or "")
+
+
+@pytest.fixture
+def shown(
+    start: Callable[..., Run],
+    server: LoopbackServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Path:
+    """A run of two tables, one of which links to the other, an image and a graph."""
+    connect(server, tmp_path / "home", monkeypatch)
+    run = start(project="digits")
+    table = Table(["a"], [[1], [2]])
+    run.log({"loss": 0.5, "t": table})
+    photo = Image(np.zeros((2, 2, 3), dtype=np.uint8))
+    run.log({"linked": Table({"row": RowColumn(table)}, [[1]]), "photo": photo})
+    run.summary["graph"] = {"_type": "graph", "format": "keras", "nodes": [], "edges": []}
     run.finish()
     return Path(run.dir or "")
 
@@ -89,6 +113,40 @@ def test_the_rest_of_a_part_can_follow(finished: Path, server: LoopbackServer) -
     assert arrived(finished, server) == ({"loss", "val/acc"}, 1, True)
     assert sorted(receipt.is_whole for receipt in receipts(finished)) == [False, True]
     assert sync_state(StoredRun(finished)) == "yes"
+
+
+def test_what_rows_name_can_follow(shown: Path, server: LoopbackServer) -> None:
+    """Of tables, images and graphs the rows arrive, and later the artifacts and files."""
+    run_id, part = StoredRun(shown).info.id, Choice(artifacts=False, files=False)
+    pending = run_status(StoredRun(shown)).pending
+    for choice, expected in ((part, (2, 0, 0)), (Choice(), (2, 2, 4))):
+        (would,) = preview([shown], Options(settle_s=0.0, choice=choice))
+        assert (would.rows, would.artifacts, would.files) == expected
+        assert would.bytes > 0
+    assert (pending.rows, pending.artifacts, pending.files) == (2, 2, 4)
+    assert sync_one(shown, choice=part).outcome == "verified"
+    found = held(server, run_id)
+    assert (found.rows[0]["t"]["_type"], found.logged_artifacts) == ("table-file", ())
+    assert not [name for name in found.files if name.startswith("media")]
+    result = sync_one(shown)
+    assert (result.outcome, result.rows_sent) == ("verified", 0)
+    assert (result.artifacts_sent, result.files_sent) == (2, 4)
+    found = held(server, run_id)
+    assert {found.rows[0]["t"]["path"], found.rows[1]["photo"]["path"]} <= set(found.files)
+    assert run_status(StoredRun(shown)).pending.bytes == 0
+    assert clean_run(shown).kept is None
+    assert not shown.exists()
+
+
+def test_tables_of_metrics_that_stay_here(shown: Path, server: LoopbackServer) -> None:
+    """Neither their artifacts nor their files are sent; one without the table that it links to."""
+    assert sync_one(shown, choice=Choice(keys=("loss", "linked"))).outcome == "verified"
+    run_id = StoredRun(shown).info.id
+    found = held(server, run_id)
+    assert "t" not in found.rows[0]
+    assert [artifact.name for artifact in found.logged_artifacts] == [f"run-{run_id}-linked"]
+    media = [name for name in found.files if name.startswith("media")]
+    assert {name.split("/")[2].split("_")[0] for name in media} == {"linked"}
 
 
 def test_rows_that_were_sent_in_part_stay_so(finished: Path) -> None:

@@ -20,7 +20,7 @@ from wandbkeras.sync.delivery import Delivery
 from wandbkeras.sync.failure import Failure, write_failure
 from wandbkeras.sync.options import Result
 from wandbkeras.sync.session import Session
-from wandbkeras.sync.upload import Upload, upload
+from wandbkeras.sync.upload import Upload
 
 # Beyond these a batch holds up its first runs for longer than a client's start takes.
 MAX_RUNS = 25
@@ -93,7 +93,7 @@ def deliver(batch: Sequence[Task], session: Session) -> dict[int, Result]:
                 under_way[task.number] = (delivery, folder)
             except (WandbkerasError, OSError) as error:
                 results[task.number] = failed(task.path, error, started, session)
-        said = _upload([f for _, f in under_way.values() if f is not None], scratch, session)
+        said = session.upload([f for _, f in under_way.values() if f is not None], scratch)
         for number, (delivery, folder) in under_way.items():
             results[number] = _finish(delivery, None if folder is None else said)
             delivery.close()
@@ -134,19 +134,6 @@ def failed(
     skipped = isinstance(error, DeletedError) and session.options.on_deleted == "skip"
     outcome: Literal["failed", "skipped"] = "skipped" if skipped else "failed"
     return Result(path, run.info.id, outcome, seconds=seconds, error=error)
-
-
-def _upload(folders: Sequence[Path], scratch: Path, session: Session) -> Upload:
-    """Upload what is rendered; nothing is said where there is nothing."""
-    if not folders:
-        return Upload(complaint=None, timed_out=False)
-    return upload(
-        folders,
-        base_url=session.base_url,
-        scratch=scratch,
-        timeout_s=session.options.timeout_s,
-        stopping=session.stopping,
-    )
 
 
 def _finish(delivery: Delivery, said: Upload | None) -> Result:

@@ -20,7 +20,7 @@ from wandbkeras.sync.receipt import Receipt, fingerprint, write_receipt
 from wandbkeras.sync.render import render
 from wandbkeras.sync.session import Session
 from wandbkeras.sync.substitute import next_id, write_substitute
-from wandbkeras.sync.upload import Upload, upload
+from wandbkeras.sync.upload import Upload
 
 # What is recorded or shown elsewhere and not read back; said in every receipt.
 NOT_COMPARED = ["createdAt", "console", "client telemetry"]
@@ -63,7 +63,7 @@ class Delivery:
         self._bytes = sum(map(_log_bytes, folders)) + plan_bytes(content, plan)
         *first, last = folders
         for folder in first:
-            said = self._upload(folder)
+            said = self.session.upload([folder], folder.parent)
             if said.complaint or said.timed_out:
                 self._trouble = said
                 return None
@@ -80,24 +80,9 @@ class Delivery:
         alone = replace(plan, first_row=len(self.content.steps), files=())
         plans = [*(replace(alone, artifacts=wave) for wave in first), replace(plan, artifacts=last)]
         return [
-            render(
-                self.content,
-                wave,
-                scratch / str(number),
-                VERSION,
-                is_last=wave is plans[-1],
-            )
+            render(self.content, wave, scratch / str(number), VERSION, is_last=wave is plans[-1])
             for number, wave in enumerate(plans)
         ]
-
-    def _upload(self, folder: Path) -> Upload:
-        return upload(
-            [folder],
-            base_url=self.session.base_url,
-            scratch=folder.parent,
-            timeout_s=self.session.options.timeout_s,
-            stopping=self.session.stopping,
-        )
 
     def _planned(self) -> Plan:
         """Return what is missing, under another id where the run's own can't be used."""

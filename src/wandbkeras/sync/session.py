@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from wandbkeras.sync.receipt import (
     receipts_directory,
 )
 from wandbkeras.sync.substitute import substitute
+from wandbkeras.sync.upload import Upload, upload
 
 
 class Session:
@@ -76,6 +77,18 @@ class Session:
         """Return what a destination must hold of a run, to be closed when it is no longer asked."""
         entity = destination.entity or self.server().default_entity
         return Content(run, (entity, destination.project, destination.run_id), choice)
+
+    def upload(self, folders: Sequence[Path], scratch: Path) -> Upload:
+        """Upload what is rendered; nothing is said where there is nothing."""
+        if not folders:
+            return Upload(complaint=None, timed_out=False)
+        return upload(
+            folders,
+            base_url=self.base_url,
+            scratch=scratch,
+            timeout_s=self.options.timeout_s,
+            stopping=self.stopping,
+        )
 
     def directory(self, run: StoredRun) -> Path:
         """Where the run's receipts lie."""
