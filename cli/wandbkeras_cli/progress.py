@@ -22,6 +22,7 @@ class Progress:
         self._done = 0
         self._shown = shown and sys.stderr.isatty()
         self._lock = threading.Lock()
+        self._last = ""
 
     def say(self, text: str) -> None:
         """Show what is being done now, in the place of what was shown before."""
@@ -39,6 +40,7 @@ class Progress:
             self._write("")
 
     def _write(self, text: str) -> None:
-        if self._shown:
+        if self._shown and (text or self._last):
+            self._last = text
             sys.stderr.write(f"{_CLEAR}\x1b[2m{text}\x1b[0m" if text else _CLEAR)
             sys.stderr.flush()
