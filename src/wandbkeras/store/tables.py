@@ -21,7 +21,7 @@ from wandbkeras.errors import DamagedError
 from wandbkeras.store.disk import Disk, make_directories
 from wandbkeras.store.layout import Layout, open_file
 from wandbkeras.store.pages import FileBytes, check_memory
-from wandbkeras.store.parquet import DiskSink
+from wandbkeras.store.parquet import DiskSink, in_a_line
 from wandbkeras.store.schema import TableFile
 from wandbkeras.store.table_schema import (
     IMAGE_TYPE,
@@ -256,7 +256,7 @@ def _mapped(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise DamagedError(f"{path}: missing") from error
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise DamagedError(f"{path}: {error}") from error
+        raise DamagedError(f"{path}: {in_a_line(error)}") from error
 
 
 def _options(schema: pa.Schema) -> dict[str, Any]:

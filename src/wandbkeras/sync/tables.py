@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from wandbkeras.errors import DamagedError
 from wandbkeras.store.checks import parse_json
 from wandbkeras.store.schema import TABLE_SUFFIX, ArtifactFile
 from wandbkeras.store.table_schema import TableColumn, TableSchema, array_shape
@@ -92,7 +93,7 @@ def render_table(
             part = JsonRows(scratch.new_path(), _beginning(schema, types), _spaced)
             for number, batch in rows.numbered(size):
                 part.add(_artifact_cells(stored, schema, number, batch, media, large))
-                file.add(_file_cells(schema, batch.slice(0, max(0, file_rows - number))))
+                file.add(_file_cells(stored, schema, batch.slice(0, max(0, file_rows - number))))
             parts.append(part.finish(_end(schema, size)))
         made = file.finish("]}")
     return RenderedTable(stored.rows, len(schema.columns), made, tuple(parts), media, links)
@@ -194,30 +195,34 @@ def _artifact_cells(
         if column.name in large:
             return [None] * len(batch)
         if column.kind != "image":
-            return [without_nan(value) for value in _values(column, batch)]
+            return [without_nan(value) for value in _values(stored, column, batch)]
         found = found_images(stored, column, batch, start)
         return [None if image is None else artifact_image(image, column, media) for image in found]
 
     return [cells(column) for column in schema.columns]
 
 
-def _file_cells(schema: TableSchema, batch: pa.RecordBatch) -> list[list[Any]]:
+def _file_cells(stored: StoredTable, schema: TableSchema, batch: pa.RecordBatch) -> list[list[Any]]:
     """Return the cells of a table in a file of the run, where an image is but a word."""
 
     def cells(column: TableColumn) -> list[Any]:
         if column.kind != "image":
-            return _values(column, batch)
+            return _values(stored, column, batch)
         there = batch.column(column.name).is_valid().to_pylist()
         return ["Image" if given else None for given in there]
 
     return [cells(column) for column in schema.columns]
 
 
-def _values(column: TableColumn, batch: pa.RecordBatch) -> list[Any]:
-    values = batch.column(column.name).to_pylist()
-    if column.kind == "json":
+def _values(stored: StoredTable, column: TableColumn, batch: pa.RecordBatch) -> list[Any]:
+    values: list[Any] = batch.column(column.name).to_pylist()
+    if column.kind != "json":
+        return values
+    try:
         return [None if text is None else parse_json(text) for text in values]
-    return list(values)
+    except ValueError as error:
+        where = f"{stored.path}: column {column.name!r:.80}"
+        raise DamagedError(f"{where}: no JSON text of the format ({error})") from error
 
 
 def _beginning(schema: TableSchema, beside: Mapping[str, Any]) -> str:
