@@ -116,12 +116,12 @@ def failed(
         error = DamagedError(f"{error}{unsent}: seal what is sound with `wandbkeras repair {path}`")
     seconds = time.monotonic() - started
     try:
-        run = StoredRun(path)
-    except (WandbkerasError, OSError):
+        run = StoredRun(path, strict=True)
+        destination = session.destination(run)
+    except (WandbkerasError, OSError):  # who it is can't be told
         return Result(path, None, "failed", seconds=seconds, error=error)
     if isinstance(error, LockedError):  # who is at work will say how it ended
         return Result(path, run.info.id, "failed", seconds=seconds, error=error)
-    destination = session.destination(run)
     failure = Failure(
         **vars(destination),
         error=type(error).__name__,

@@ -41,6 +41,7 @@ class Delivery:
         self.content = session.content(run, self.destination, self._choice)
         self._plan: Plan | None = None
         self._trouble: Upload | None = None
+        self._folders: list[Path] = []
         self._bytes = 0
 
     def prepare(self, scratch: Path) -> Path | None:
@@ -50,7 +51,7 @@ class Delivery:
         LockedError if another sync is at work on the run.
         """
         self.session.locks.acquire(self.session.directory(self.run))
-        plan = self._plan = self._planned()
+        plan = self._plan = self._planned(scratch)
         if plan.complete:
             return None
         content = self.content
@@ -59,9 +60,8 @@ class Delivery:
             f"{content.info.id}: sending {rows} rows, {len(plan.artifacts)} artifact versions and "
             f"{len(plan.files)} files"
         )
-        folders = self._rendered(plan, scratch)
-        self._bytes = sum(map(_log_bytes, folders)) + plan_bytes(content, plan)
-        *first, last = folders
+        self._bytes = sum(map(_log_bytes, self._folders)) + plan_bytes(content, plan)
+        *first, last = self._folders
         for folder in first:
             said = self.session.upload([folder], folder.parent)
             if said.complaint or said.timed_out:
@@ -84,12 +84,12 @@ class Delivery:
             for number, wave in enumerate(plans)
         ]
 
-    def _planned(self) -> Plan:
-        """Return what is missing, under another id where the run's own can't be used."""
+    def _planned(self, scratch: Path) -> Plan:
+        """Render and return what is missing, under another id where the run's own can't be used."""
         options = self.session.options
         for _ in range(_MOST_IDS):
             try:
-                return self._plan_here()
+                return self._plan_here(scratch / self.destination.run_id)
             except DeletedError as error:
                 if options.on_deleted != "recreate":
                     raise DeletedError(
@@ -109,12 +109,14 @@ class Delivery:
             self.content = self.session.content(self.run, self.destination, self._choice)
         raise ConflictError(f"{self.destination}: no id was free in {_MOST_IDS} tries")
 
-    def _plan_here(self) -> Plan:
+    def _plan_here(self, scratch: Path) -> Plan:
         content, server, options = self.content, self.session.server(), self.session.options
         self.session.progress(f"{content.info.id}: asking {server.base_url} what it holds")
         plan = make_plan(
             content, self.destination, server, settle_s=options.settle_s, level=options.level
         )
+        # First, because it finds damage: of what is damaged no run is made.
+        self._folders = [] if plan.complete else self._rendered(plan, scratch)
         if plan.remote is None:
             try:
                 server.announce(plan.entity, self.destination.project, self.destination.run_id)
