@@ -32,7 +32,7 @@ from wandbkeras.errors import RunExistsError
 from wandbkeras.recording import opening
 from wandbkeras.recording.opening import open_run
 from wandbkeras.recording.recorder import Run
-from wandbkeras.store import blobs, process, writer
+from wandbkeras.store import blobs, process, segments, writer
 from wandbkeras.store.layout import run_directory_name
 
 ROOT = Path(__file__).parents[1]
@@ -72,8 +72,8 @@ def script(
 def behind(run: Run) -> None:
     """Do what the threads of the run's writer do each second."""
     assert run._writer is not None
-    run._writer.sync()
-    run._writer._seal_retired()
+    run._writer.tick()
+    run._writer._segments.seal_waiting()
 
 
 def a_table(run: Run) -> dict[str, Any]:
@@ -155,6 +155,7 @@ def kill_at_every_step(folder: Path) -> dict[str, Any]:
     case is a fork of it.
     """
     writer.SYNC_SECONDS = 1e6
+    segments.SEAL_SECONDS = 0.0  # each time that the writer's threads do something
     opening._PATIENCE_S = 0.05
     blobs.SHARED_BYTES = 1
     neighbour, crashed = folder / "neighbour", folder / "crashed"

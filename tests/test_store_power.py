@@ -18,7 +18,7 @@ from tests.disks import RecordingDisk, Step, SteppedDisk
 from tests.power_cuts import Case, cases, judge_all, lay, moments, volume_after
 from tests.test_store_crash import in_a_forking_process, script
 from wandbkeras.recording import opening
-from wandbkeras.store import writer
+from wandbkeras.store import segments, writer
 from wandbkeras.store.disk import write_file
 from wandbkeras.store.layout import Layout
 from wandbkeras.store.process import describe_process
@@ -66,6 +66,7 @@ def all_cases(folder: Path) -> Iterator[Case]:
 def cut_power_everywhere(folder: Path) -> dict[str, Any]:
     """Judge every power cut; for a process of its own, which is forked."""
     writer.SYNC_SECONDS = 1e6
+    segments.SEAL_SECONDS = 0.0
     opening._PATIENCE_S = 0.05
     return judge_all(folder, all_cases(folder))
 

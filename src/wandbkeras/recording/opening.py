@@ -23,7 +23,8 @@ from wandbkeras.store.disk import Disk, make_directories
 from wandbkeras.store.layout import Layout, run_directory_name
 from wandbkeras.store.process import describe_process
 from wandbkeras.store.schema import RunInfo
-from wandbkeras.store.writer import SEGMENT_BYTES, RunWriter
+from wandbkeras.store.segments import SEGMENT_BYTES
+from wandbkeras.store.writer import RunWriter
 
 if TYPE_CHECKING:
     from wandbkeras.store.reader import StoredRun

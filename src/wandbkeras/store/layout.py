@@ -12,8 +12,8 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -30,7 +30,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _N = r"([0-9]{3}|[1-9][0-9]{3,4})"
 _NNNN = r"([0-9]{4}|[1-9][0-9]{4})"
 _ATTEMPT = re.compile(_N)
-_MANIFEST = re.compile(rf"manifest-{_N}\.json")
+_OF_WRITER = re.compile(rf"(?:manifest-{_N}\.json|journal-{_N}-{_N}\.wbk)")
 _SEGMENT = re.compile(rf"journal-{_N}-{_N}\.wbk")
 _PART_NAME = re.compile(rf"[a-z_]{{1,32}}/{_N}-{_N}-{_N}\.parquet")
 _PART_FILE = re.compile(rf"{_N}-{_N}-{_N}\.(?:parquet|tmp)")
@@ -149,9 +149,8 @@ class Layout:
         return sorted(int(match[1]) for match in self._matches(self.attempts, _ATTEMPT))
 
     def writer_numbers(self, attempt: int) -> list[int]:
-        directory = self.attempt(attempt)
-        found = (*self._matches(directory, _MANIFEST), *self._matches(directory, _SEGMENT))
-        return sorted({int(match[1]) for match in found})
+        found = self._matches(self.attempt(attempt), _OF_WRITER)
+        return sorted({int(match[1] or match[2]) for match in found})
 
     def segment_numbers(self, attempt: int, writer: int) -> list[int]:
         found = self._matches(self.attempt(attempt), _SEGMENT)
@@ -269,8 +268,11 @@ def open_file(path: Path, root: Path | None = None) -> BinaryIO:
     the run, a pipe never ends. FileNotFoundError if it isn't there.
     """
     try:
-        with _directory(path.parent, root or path.parent) as directory:
-            return os.fdopen(_open(directory, path.name, path, stat.S_ISREG), "rb")
+        directory = _open_directory(path.parent, root or path.parent)
+        try:
+            return os.fdopen(_open_plain(directory, path), "rb")
+        finally:
+            os.close(directory)
     except OSError as error:
         error.filename = str(path)
         raise
@@ -290,27 +292,34 @@ def check_size(file: BinaryIO, path: Path, limit: int | None) -> int:
     return size
 
 
-@contextmanager
-def _directory(path: Path, root: Path) -> Iterator[int]:
+def _open_directory(path: Path, root: Path) -> int:
     """Open the directory ``path`` at or below ``root``, following no link below ``root``."""
-    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        for name in path.relative_to(root).parts:
-            outer, fd = fd, _open(fd, name, path, stat.S_ISDIR)
+    depth = len(root.parts)
+    if path.parts[:depth] != root.parts:
+        raise ValueError(f"{path} is not in {root}")
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    fd = os.open(root, flags)
+    for name in path.parts[depth:]:
+        outer = fd
+        try:
+            fd = os.open(name, flags | os.O_NOFOLLOW, dir_fd=outer)
+        except OSError as error:
+            if error.errno in (errno.ENOTDIR, errno.ELOOP):
+                raise DamagedError(f"{path}: {_REFUSED}") from error
+            raise
+        finally:
             os.close(outer)
-        yield fd
-    finally:
-        os.close(fd)
+    return fd
 
 
-def _open(directory: int, name: str, path: Path, is_expected: Callable[[int], bool]) -> int:
-    """Open what ``is_expected`` by its mode; asked before, too: opening a device may do things."""
-    if not is_expected(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+def _open_plain(directory: int, path: Path) -> int:
+    """Open a plain file for reading; asked before, too: opening a device may do things."""
+    if not stat.S_ISREG(os.stat(path.name, dir_fd=directory, follow_symlinks=False).st_mode):
         raise DamagedError(f"{path}: {_REFUSED}")
     # Whoever swaps it in between gets an error, too, and no reader that waits for a pipe.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    fd = os.open(name, flags, dir_fd=directory)
-    if not is_expected(os.fstat(fd).st_mode):
+    fd = os.open(path.name, flags, dir_fd=directory)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
         raise DamagedError(f"{path}: {_REFUSED}")
     return fd
@@ -318,24 +327,29 @@ def _open(directory: int, name: str, path: Path, is_expected: Callable[[int], bo
 
 def _entries(directory: Path, root: Path) -> Iterator[os.DirEntry[str]]:
     """Yield what a directory of the run holds, MAX_ENTRIES at most."""
-    with _directory(directory, root) as fd, os.scandir(fd) as entries:
-        for number, entry in enumerate(entries):
-            if number == MAX_ENTRIES:
-                raise DamagedError(f"{directory}: more than {MAX_ENTRIES} entries: not a run")
-            yield entry
+    fd = _open_directory(directory, root)
+    try:
+        with os.scandir(fd) as entries:
+            for number, entry in enumerate(entries):
+                if number == MAX_ENTRIES:
+                    raise DamagedError(f"{directory}: more than {MAX_ENTRIES} entries: not a run")
+                yield entry
+    finally:
+        os.close(fd)
 
 
-def files_below(directory: Path, depth: int = 4) -> Iterator[os.DirEntry[str]]:
+def files_below(directory: Path | str, depth: int = 4) -> Iterator[os.DirEntry[str]]:
     """Yield what isn't a directory, ``depth`` directories down: nothing of a run lies deeper."""
     with suppress(FileNotFoundError), os.scandir(directory) as entries:
         for entry in entries:
             if not entry.is_dir(follow_symlinks=False):
                 yield entry
             elif depth:
-                yield from files_below(directory / entry.name, depth - 1)
+                yield from files_below(entry.path, depth - 1)
 
 
 def _plain_size(file: os.DirEntry[str]) -> int:
-    with suppress(FileNotFoundError):  # of a running run, replaced since it was listed
+    try:
         return file.stat(follow_symlinks=False).st_size
-    return 0
+    except FileNotFoundError:  # of a running run, replaced since it was listed
+        return 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -355,8 +356,9 @@ def read_writer(source: Source, number: int, writer: int) -> AttemptView:
     while True:
         manifest = source.manifest(number, writer)
         state = manifest.state
+        has_ended = state.exit_code is not None  # then there is nothing left to be sealed
         tail = read_segments(source.layout, number, writer, manifest.segments, state)
-        if source.manifest(number, writer).segments == manifest.segments:
+        if has_ended or source.manifest(number, writer).segments == manifest.segments:
             source.accept(tail.damage)
             return AttemptView(number, manifest, tail, state)
 
@@ -373,9 +375,9 @@ class Store:
 
     def paths(self) -> list[Path]:
         """Return the run directories, oldest first."""
-        runs = {entry.parent for entry in self.path.glob("*/run.json")}
-        others = {entry.parent for entry in self.path.glob("*/attempts")} - runs
-        return sorted(runs.union(filter(is_run, others)))
+        with os.scandir(self.path) as entries:
+            names = [entry.name for entry in entries if entry.is_dir()]
+        return sorted(path for path in map(self.path.joinpath, names) if is_run(path))
 
     def runs(self) -> list[StoredRun]:
         """Return the runs, oldest first; DamagedError if one can't be opened at all."""

@@ -23,12 +23,14 @@ from wandbkeras.store.checks import Count, Process, check_value, convert
 from wandbkeras.store.disk import Disk, make_directories
 from wandbkeras.store.journal import MAX_DAMAGE, Damage, Journal, read_journal
 from wandbkeras.store.layout import STREAMS, Layout
-from wandbkeras.store.parquet import Part, write_part
+from wandbkeras.store.parquet import GROUP_ROWS, Part, write_part
 from wandbkeras.store.part_reader import read_part
 from wandbkeras.store.schema import FORMAT_VERSION, Row, check_version
 from wandbkeras.store.state import Event, RunState, decode_record, read_records
 
 MANIFEST_FORMAT = "wandbkeras-manifest"
+# Parts that are larger are not merged before the end.
+_LARGE_ROWS, _LARGE_BYTES = GROUP_ROWS, 8 << 20
 
 
 @dataclass(frozen=True)
@@ -157,16 +159,24 @@ def _is_own(journal: Journal, attempt: int, writer: int, segment: int, content: 
 
 
 def seal(
-    disk: Disk, layout: Layout, attempt: int, writer: int, *, before: int, compact: bool
+    disk: Disk,
+    layout: Layout,
+    attempt: int,
+    writer: int,
+    *,
+    before: int,
+    compact: bool,
+    merge: bool = False,
 ) -> Manifest:
     """Seal the segments before number ``before``; with ``compact``, leave one part a stream.
 
-    One segment is in memory at a time, however many have piled up.
+    With ``merge``, small parts become larger ones, so that there are never many. One segment is in
+    memory at a time, however many have piled up.
     """
     done = read_manifest(layout, attempt, writer).segments
     for end in range(done + 1, before):
-        _seal_once(disk, layout, attempt, writer, before=end, compact=False)
-    return _seal_once(disk, layout, attempt, writer, before=before, compact=compact)
+        _seal_once(disk, layout, attempt, writer, before=end, merge=merge)
+    return _seal_once(disk, layout, attempt, writer, before=before, compact=compact, merge=merge)
 
 
 @dataclass(frozen=True)
@@ -185,11 +195,20 @@ class _Tables:
 
 
 def _seal_once(
-    disk: Disk, layout: Layout, attempt: int, writer: int, *, before: int, compact: bool
+    disk: Disk,
+    layout: Layout,
+    attempt: int,
+    writer: int,
+    *,
+    before: int,
+    compact: bool = False,
+    merge: bool,
 ) -> Manifest:
     manifest = read_manifest(layout, attempt, writer)
     content = read_segments(layout, attempt, writer, manifest.segments, manifest.state, last=before)
-    return seal_content(disk, layout, manifest, content, before=before, compact=compact)
+    return seal_content(
+        disk, layout, manifest, content, before=before, compact=compact, merge=merge
+    )
 
 
 def seal_content(
@@ -199,12 +218,14 @@ def seal_content(
     content: Segment,
     *,
     before: int,
-    compact: bool,
+    compact: bool = False,
+    merge: bool = False,
     read: Callable[[Part], pa.Table] | None = None,
 ) -> Manifest:
     """Seal ``content``, which is that of the segments up to ``before``, after what is sealed.
 
-    ``read`` reads parts of which not all is sound: what it returns is written anew.
+    ``compact`` and ``merge`` are those of :func:`seal`. ``read`` reads parts of which not all is
+    sound: what it returns is written anew.
     """
     attempt, writer = manifest.attempt, manifest.writer
     history, histograms = columns.row_tables(content.rows)
@@ -218,14 +239,14 @@ def seal_content(
     try:
         for stream, table in tables.items():
             earlier = [part for part in manifest.parts if part.stream == stream]
-            if not compact:
-                parts += earlier
-                earlier = []
-            if len(earlier) == 1 and not len(table) and read is None:
-                parts += earlier  # compact as it is
-            elif earlier or len(table):
+            first = 0 if compact else _small_tail(earlier, len(table)) if merge else len(earlier)
+            parts += earlier[:first]
+            replaced = earlier[first:]
+            if len(replaced) == 1 and not len(table) and read is None:
+                parts += replaced  # compact as it is
+            elif replaced or len(table):
                 target = layout.part(stream, attempt, writer, manifest.seals)
-                parts.append(write_part(disk, target, _Tables(reader, earlier, table)))
+                parts.append(write_part(disk, target, _Tables(reader, replaced, table)))
         sealed = Manifest(
             attempt=attempt,
             writer=writer,
@@ -241,6 +262,19 @@ def seal_content(
         raise
     remove_leftovers(disk, layout, sealed)
     return sealed
+
+
+def _small_tail(parts: Sequence[Part], rows: int) -> int:
+    """Return the index of the first of the last parts that become one with ``rows`` more.
+
+    Each is no larger than what follows it, so a row is written anew only a few times and the
+    parts are few: but for large ones, which stay, each has more rows than the next.
+    """
+    for first, part in reversed(list(enumerate(parts, start=1))):
+        if part.rows > min(rows, _LARGE_ROWS) or part.size > _LARGE_BYTES:
+            return first
+        rows += part.rows
+    return 0
 
 
 def _remove_unnamed(disk: Disk, layout: Layout, manifest: Manifest) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
-import itertools
 import os
 import threading
 import time
@@ -24,10 +23,11 @@ from wandbkeras.store import document
 from wandbkeras.store.appender import Appender, OnFull
 from wandbkeras.store.blobs import add_blob, adopt_blob, remove_blob
 from wandbkeras.store.disk import Disk, make_directories
-from wandbkeras.store.journal import JournalWriter, encode_frame
+from wandbkeras.store.journal import encode_frame
 from wandbkeras.store.layout import Layout
 from wandbkeras.store.room import Room
 from wandbkeras.store.schema import ArtifactFile, ArtifactVersion, Row
+from wandbkeras.store.segments import SEGMENT_BYTES, Segments
 from wandbkeras.store.state import EVENT, HISTORY, PARTIAL, Event, RunState
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 SYNC_SECONDS = 1.0
 HEARTBEAT_SECONDS = 15.0
-SEGMENT_BYTES = 8 << 20
 # Folding rows in bundles keeps the one that pays for it out of the 99th percentile.
 _FOLD_ROWS = 256
 
@@ -76,10 +75,7 @@ class RunWriter:
         )
         self._disk = self._room.disk
         self._clock = clock
-        self._rotate_at = self._room.segment_bytes
-        self._process = process
-        self._segment = 0
-        self._retired: list[JournalWriter] = []
+        self._rows_before = 0
         self._partial: tuple[int, float, float, dict[str, Any]] | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="wandbkeras-writer", daemon=True)
@@ -89,10 +85,11 @@ class RunWriter:
         self._owned: list[Path] = []
         try:
             self._attempt = self._claim_attempt(begin) if attempt is None else attempt
-            self._writer, self._journal = self._claim_writer()
+            self._segments = Segments(self._room, layout, self._attempt, process)
         except OSError:
             self._disown()
             raise
+        self._writer, self._journal = self._segments.writer, self._segments.current
         self._appender = Appender(
             self._journal, layout.root, on_full, clock, lambda event: self.state.apply(event)
         )
@@ -121,7 +118,7 @@ class RunWriter:
         if self._partial is not None and self._partial[0] != step:
             self._close_row()
         partial = self._partial
-        if partial is None and self._journal.size > self._rotate_at:
+        if partial is None and self._journal.size > self._segments.limit:
             self._rotate()
         row = values if partial is None else {**partial[3], **values}
         if complete and self._state.metrics.in_use:
@@ -186,19 +183,19 @@ class RunWriter:
         """Return if all that the run begins with survives a power cut; else OSError."""
         if self._appender.is_short and self._appender.error is not None:
             raise self._appender.error
-        self._sync()
+        self._segments.sync()
         self._room.begun()
 
     def add_file(self, source: Path, *, adopt: bool = False) -> ArtifactFile:
         """Copy a file into the run's blobs; with ``adopt`` move it there."""
-        self._check_place()
+        self._segments.check_place()
         return (adopt_blob if adopt else add_blob)(self._disk, self.layout, source)
 
     def new_table(self, schema: pa.Schema) -> TableWriter:
         """Begin a table of the run, under a temporary name; OSError if the disk takes no more."""
         from wandbkeras.store.tables import TableWriter  # and with it pyarrow
 
-        self._check_place()
+        self._segments.check_place()
         return TableWriter(self._disk, self.layout, schema)
 
     @functools.cached_property
@@ -220,8 +217,8 @@ class RunWriter:
             return
         try:
             if named:
-                self._sync()
-            self._check_place()
+                self._segments.sync()
+            self._segments.check_place()
             for name in names:
                 remove_blob(self._disk, self.layout, name)
         except OSError as error:
@@ -231,7 +228,7 @@ class RunWriter:
     def artifact(self, version: ArtifactVersion) -> str:
         """Record a version of an artifact whose files are blobs already; return its manifest."""
         with self.lock:
-            self._check_place()
+            self._segments.check_place()
             make_directories(self._disk, self.layout.artifacts, within=self.layout.root)
             number = len(self.state.artifacts)
             path = self.layout.artifact(self._attempt, self._writer, number)
@@ -242,7 +239,7 @@ class RunWriter:
     def sync(self) -> None:
         """Return when everything recorded so far survives a power cut; the disk may refuse."""
         try:
-            self._sync()
+            self._segments.sync()
         except OSError as error:
             self._appender.refuse(error)
             self._appender.warn("disk", f"syncing to disk failed, training goes on: {error}")
@@ -263,7 +260,7 @@ class RunWriter:
         self._sealer.join()
         self._room.release()
         try:
-            self._seal_rest()
+            self._segments.seal_all()
         except (OSError, WandbkerasError) as error:
             said.append(f"the run stays unsealed, its records are in the journal: {error}")
         if said:
@@ -275,7 +272,7 @@ class RunWriter:
         for thread in (self._thread, self._sealer):
             if thread.is_alive():
                 thread.join()
-        self._journal.close()
+        self._segments.close()
         self._room.release()
 
     def withdraw(self) -> None:
@@ -306,26 +303,6 @@ class RunWriter:
             self._disk.sync_directory(self.layout.attempts)
             return attempt
 
-    def _claim_writer(self) -> tuple[int, JournalWriter]:
-        """Own a writer's number by making its first journal."""
-        while True:
-            self._writer = max(self.layout.writer_numbers(self._attempt), default=-1) + 1
-            try:
-                return self._writer, self._open_segment()
-            except FileExistsError:
-                continue
-
-    def _open_segment(self) -> JournalWriter:
-        path = self.layout.journal(self._attempt, self._writer, self._segment)
-        header = {
-            "attempt": self._attempt,
-            "writer": self._writer,
-            "segment": self._segment,
-            # In every segment, and in the first event too: losing one frame must not lose it.
-            "process": self._process,
-        }
-        return JournalWriter(self._disk, path, header)
-
     def _close_row(self) -> None:
         """End the uncommitted row, if there is one."""
         if self._partial is not None:
@@ -351,48 +328,36 @@ class RunWriter:
 
     def _rotate(self) -> None:
         """Begin a new segment; the old one is synced and sealed in the background."""
-        self._segment += 1
-        try:
-            self._check_place()
-            journal = self._open_segment()
-        except OSError:
-            self._segment -= 1  # go on in the old one: it may still have room
-            later = self._journal.size + self._room.segment_bytes // 8
-            self._rotate_at = 0 if self._journal.is_large else later
-            return
-        self._rotate_at = self._room.segment_bytes
-        self._retired.append(self._journal)
-        self._journal = self._appender.journal = journal
+        self._segments.begin_next()
+        if self._journal is not self._segments.current:
+            self._journal = self._appender.journal = self._segments.current
+            self._rows_before = self.state.rows
 
     def _work(self) -> None:
-        """Sync every second, and say that the run is alive."""
         while not self._stop.wait(SYNC_SECONDS):
-            try:
-                self._sync()
-                self._check_place()
-            except OSError as error:
-                self._appender.warn("disk", f"syncing to disk failed, training goes on: {error}")
-            with self.lock, contextlib.suppress(OSError):
-                self._appender.make_good()
-                if self._clock() - self._state.last_seen >= HEARTBEAT_SECONDS:
-                    self._beat()
+            self.tick()
 
-    def _sync(self) -> None:
-        """Return when everything recorded so far survives a power cut; or OSError.
+    def tick(self) -> None:
+        """Do what is to be done every second: sync, say that the run is alive, end old segments."""
+        try:
+            self._segments.sync()
+            self._segments.check_place()
+        except OSError as error:
+            self._appender.warn("disk", f"syncing to disk failed, training goes on: {error}")
+        with self.lock, contextlib.suppress(OSError):
+            self._appender.make_good()
+            now = self._clock()
+            if now - self._state.last_seen >= HEARTBEAT_SECONDS:
+                self._beat()
+            if self._segments.is_old(now) and self.state.rows > self._rows_before:
+                self._end_segment()
 
-        The oldest segment first, so that a power cut meanwhile takes the latest records.
-        """
-        with self.lock:
-            journals = [*self._retired, self._journal]
-        for journal in journals:
-            journal.sync()
-
-    def _seal_behind(self) -> None:
-        """Seal retired segments; in a thread of its own, because no sync may wait for that."""
-        while not self._stop.wait(SYNC_SECONDS):
-            # Without room for the parts nothing is lost, and the end tries again.
-            with contextlib.suppress(OSError, WandbkerasError):
-                self._seal_retired()
+    def _end_segment(self) -> None:
+        """Begin a new segment, once no row is open."""
+        if self._partial is None:
+            self._rotate()
+        else:
+            self._segments.limit = 0
 
     def _beat(self) -> None:
         """Say that the run is alive."""
@@ -400,48 +365,12 @@ class RunWriter:
         self._journal.append(encode_frame((EVENT, event.type, event.timestamp, event.body)))
         self._state.apply(event)
 
-    def _seal_retired(self) -> None:
-        # What is synced already: two threads that sync a file might close it for one another.
-        with self.lock:
-            ready = list(itertools.takewhile(lambda j: j.synced == j.size, self._retired))
-            del self._retired[: len(ready)]
-            before = self._segment - len(self._retired)
-        for journal in ready:
-            journal.close()
-        if ready:
-            self._seal(before=before, compact=False)
-
-    def _seal_rest(self) -> None:
-        """Seal everything, as one part a stream if there is room for a second copy of it."""
-        journals, self._retired = [*self._retired, self._journal], []
-        try:
-            for journal in journals:
-                journal.sync()
-        finally:
-            for journal in journals:
-                journal.close()
-        before = self._segment + 1
-        try:
-            self._seal(before=before, compact=True)
-        except OSError:
-            self._seal(before=before, compact=False)
-
-    def _seal(self, *, before: int, compact: bool) -> None:
-        # Only sealing needs pyarrow, and importing that takes longer than starting a run may.
-        from wandbkeras.store.seal import seal
-
-        self._check_place()
-        disk, attempt, writer = self._room.sealing, self._attempt, self._writer
-        seal(disk, self.layout, attempt, writer, before=before, compact=compact)
-
-    def _check_place(self) -> None:
-        """Return if the run lies where it began; OSError if it was moved, removed or unmounted.
-
-        Else what is made by its path would lie elsewhere than its journal.
-        """
-        if not self.layout.attempt(self._attempt).is_dir():
-            gone = "the run directory is gone"
-            raise FileNotFoundError(errno.ENOENT, gone, str(self.layout.root))
+    def _seal_behind(self) -> None:
+        """Seal segments that have ended; in a thread of its own: no sync may wait for that."""
+        while not self._stop.wait(SYNC_SECONDS):
+            # Without room for the parts nothing is lost, and the end tries again.
+            with contextlib.suppress(OSError, WandbkerasError):
+                self._segments.seal_waiting()
 
     def _disown(self) -> None:
         """Remove the directories that this writer began; the run too, if nothing else has begun."""
