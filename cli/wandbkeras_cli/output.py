@@ -27,10 +27,13 @@ def print_json(document: Mapping[str, Any]) -> None:
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print columns, two spaces apart, as wide as their widest cell."""
-    widths = [max(len(one_line(c)) for c in column) for column in zip(header, *rows, strict=True)]
-    for row in (header, *rows):
-        cells = (one_line(cell).ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo("  ".join(cells).rstrip())
+    cells = [[one_line(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = (
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in cells
+    )
+    click.echo("\n".join(lines))
 
 
 def terminal_progress() -> Callable[[str], None]:

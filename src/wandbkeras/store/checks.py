@@ -140,12 +140,25 @@ def _check_histogram(value: Mapping[str, Any]) -> None:
 
 def parse_json(text: str | bytes) -> Any:
     """Return the value of a JSON text; ValueError if it is none, or not one of the format."""
+    text = text.decode() if isinstance(text, bytes) else text
     try:
-        value = json.loads(text)
+        value = _decode_json(text)
     except RecursionError as error:
         raise ValueError(f"nested more than {MAX_DEPTH} levels deep") from error
-    check_value(value)
+    # A text with so few brackets and no escaped code points has nothing else to be checked.
+    if "\\u" in text or text.count("[") + text.count("{") > MAX_DEPTH:
+        check_value(value)
     return value
+
+
+def _json_integer(digits: str) -> int:
+    value = int(digits)
+    if not -(2**63) <= value < 2**63:
+        raise ValueError("an integer that does not fit 64 bits with a sign")
+    return value
+
+
+_decode_json = json.JSONDecoder(parse_int=_json_integer).decode
 
 
 class _Stats(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

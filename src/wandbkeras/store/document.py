@@ -24,7 +24,8 @@ from wandbkeras.store.layout import read_file
 MAX_BYTES = 64 << 20
 
 _END = b"\n}\n"
-_TAIL = re.compile(rb',\n  "checksum": "crc32:([0-9a-f]{8})"\n\}\n\Z')
+_TAIL = re.compile(rb',\n  "checksum": "crc32:([0-9a-f]{8})"\n\}\n')
+_TAIL_BYTES = 35
 
 
 def encode(members: Mapping[str, Any]) -> bytes:
@@ -42,7 +43,7 @@ def encode(members: Mapping[str, Any]) -> bytes:
 
 def decode(data: bytes, path: Path) -> dict[str, Any]:
     """Return the document's members; DamagedError, naming ``path``, if it isn't as written."""
-    tail = _TAIL.search(data)
+    tail = _TAIL.fullmatch(data, max(0, len(data) - _TAIL_BYTES))
     if tail is None:
         raise DamagedError(f"{path}: no document: it does not end with a checksum")
     if zlib.crc32(data[: tail.start()] + _END) != int(tail[1], 16):

@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
@@ -79,11 +80,11 @@ class Layout:
 
     root: Path
 
-    @property
+    @cached_property
     def info(self) -> Path:
         return self.root / "run.json"
 
-    @property
+    @cached_property
     def attempts(self) -> Path:
         return self.root / "attempts"
 
@@ -240,10 +241,11 @@ class Layout:
 
     def _matches(self, directory: Path, pattern: re.Pattern[str]) -> list[re.Match[str]]:
         """Return the matches of the names in a directory of the run, none if it isn't there."""
-        with suppress(FileNotFoundError):
-            names = (entry.name for entry in _entries(directory, self.root))
-            return [match for name in names if (match := pattern.fullmatch(name))]
-        return []
+        try:
+            names = [entry.name for entry in _entries(directory, self.root)]
+        except FileNotFoundError:
+            return []
+        return [match for name in names if (match := pattern.fullmatch(name))]
 
 
 def _number(number: int, digits: int = 3) -> str:
@@ -338,14 +340,17 @@ def _entries(directory: Path, root: Path) -> Iterator[os.DirEntry[str]]:
         os.close(fd)
 
 
-def files_below(directory: Path | str, depth: int = 4) -> Iterator[os.DirEntry[str]]:
+def files_below(directory: Path, depth: int = 4) -> Iterator[os.DirEntry[str]]:
     """Yield what isn't a directory, ``depth`` directories down: nothing of a run lies deeper."""
-    with suppress(FileNotFoundError), os.scandir(directory) as entries:
-        for entry in entries:
-            if not entry.is_dir(follow_symlinks=False):
-                yield entry
-            elif depth:
-                yield from files_below(entry.path, depth - 1)
+    waiting = [(os.fspath(directory), depth)]
+    while waiting:
+        place, below = waiting.pop()
+        with suppress(FileNotFoundError), os.scandir(place) as entries:
+            for entry in entries:
+                if not entry.is_dir(follow_symlinks=False):
+                    yield entry
+                elif below:
+                    waiting.append((entry.path, below - 1))
 
 
 def _plain_size(file: os.DirEntry[str]) -> int:

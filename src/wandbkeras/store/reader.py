@@ -376,8 +376,8 @@ class Store:
     def paths(self) -> list[Path]:
         """Return the run directories, oldest first."""
         with os.scandir(self.path) as entries:
-            names = [entry.name for entry in entries if entry.is_dir()]
-        return sorted(path for path in map(self.path.joinpath, names) if is_run(path))
+            names = sorted(entry.name for entry in entries if entry.is_dir())
+        return [path for path in map(self.path.joinpath, names) if is_run(path)]
 
     def runs(self) -> list[StoredRun]:
         """Return the runs, oldest first; DamagedError if one can't be opened at all."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -105,7 +106,9 @@ class Source:
 
 def is_run(path: Path) -> bool:
     """Whether a directory is a run, maybe one that has lost its ``run.json``."""
-    return (path / "run.json").is_file() or ((path / "attempts").is_dir() and not is_unborn(path))
+    # Asked of each of a store's runs, which may be thousands: paths as text are made faster.
+    has_info = os.path.isfile(f"{path}/run.json")  # noqa: PTH113
+    return has_info or ((path / "attempts").is_dir() and not is_unborn(path))
 
 
 def is_unborn(path: Path) -> bool:
