@@ -62,8 +62,8 @@ def encode_frame(record: Any) -> bytes:
         raise UnsupportedValueError(
             f"a record of {len(payload)} bytes: expected {MAX_FRAME_BYTES} at most"
         )
-    length = _LENGTH.pack(len(payload))
-    return length + _LENGTH.pack(zlib.crc32(payload, zlib.crc32(length))) + payload
+    size = len(payload)
+    return _HEAD.pack(size, zlib.crc32(payload, zlib.crc32(_LENGTH.pack(size)))) + payload
 
 
 @dataclass(frozen=True)
