@@ -430,9 +430,12 @@ def _is_histogram(value: Any) -> bool:
 
 def _read_part(path: Path, part: Record) -> list[Record]:
     data = path.read_bytes() if path.exists() else b""
-    if hashlib.sha256(data).hexdigest() != part["sha256"]:
+    footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    if data[:4] != b"PAR1" or hashlib.sha256(data[footer:]).hexdigest() != part["footer"]:
         raise UnreadableError(path.name)
     with pq.ParquetFile(io.BytesIO(data)) as file:
+        if _checksums(file.metadata, data, footer) != part["chunks"]:
+            raise UnreadableError(path.name)
         records: list[Record] = file.read().to_pylist()
         metadata = file.metadata.metadata
     if (len(records), len(data)) != (part["rows"], part["size"]):
@@ -441,6 +444,21 @@ def _read_part(path: Path, part: Record) -> list[Record]:
         for record in records:
             record[name] = None if record[name] is None else json.loads(record[name])
     return records
+
+
+def _checksums(metadata: pq.FileMetaData, data: bytes, footer: int) -> str:
+    """Return the CRC-32 of each column chunk; they leave out no byte before the footer."""
+    groups = map(metadata.row_group, range(metadata.num_row_groups))
+    chunks = [group.column(number) for group in groups for number in range(group.num_columns)]
+    text, end = "", 4
+    for chunk in chunks:
+        start, end = end, end + chunk.total_compressed_size
+        if chunk.data_page_offset != start and chunk.dictionary_page_offset != start:
+            raise UnreadableError("bytes between the columns")
+        text += f"{zlib.crc32(data[start:end]):08x}"
+    if end != footer:
+        raise UnreadableError("bytes between the columns")
+    return text
 
 
 def _histograms(records: list[Record]) -> list[tuple[int, int, str, Any]]:

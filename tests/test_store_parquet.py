@@ -13,7 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import wandbkeras
+from tests.damage import flipped
 from wandbkeras.store.layout import Layout
+from wandbkeras.store.pages import _pages
 
 INDEX = ["_step", "_timestamp", "_runtime", "_attempt"]
 
@@ -66,6 +68,14 @@ def test_polars_scans_the_history(recorded: Path) -> None:
     assert scanned.select(pl.col("late").drop_nulls()).collect().to_series().to_list() == [1]
 
 
+def test_polars_scans_all_runs_of_a_store_at_once(recorded: Path) -> None:
+    """Runs of different metrics are one frame, joined by name."""
+    scanned = [pl.scan_parquet(path) for path in _histories(recorded)]
+    frame = pl.concat(scanned, how="diagonal").filter(pl.col("loss") >= 0.5).collect()
+    assert sorted(frame["loss"].drop_nans().to_list()) == [0.5, 1.0, 7.0, math.inf]
+    assert frame.filter(pl.col("loss") == 7)["other"].to_list() == [1]
+
+
 def test_duckdb_reads_all_runs_of_a_store_at_once(recorded: Path) -> None:
     """Runs of different metrics are one table, joined by name."""
     files = f"{recorded}/*/history/*.parquet"
@@ -96,6 +106,34 @@ def test_a_part_says_its_format_and_checks_its_pages(recorded: Path) -> None:
     assert "BYTE_STREAM_SPLIT" in column["loss"].encodings
     assert "BYTE_STREAM_SPLIT" in column["val.acc"].encodings
     assert "DELTA_BINARY_PACKED" in column["_step"].encodings
+    (order,) = group.sorting_columns
+    assert (order.column_index, order.descending) == (0, False)
+    assert (column["_step"].statistics.min, column["_step"].statistics.max) == (0, 6)
+    assert (column["loss"].statistics.min, column["loss"].statistics.max) == (1 / 5, math.inf)
+
+
+def test_parquets_own_checksums_find_a_changed_page(recorded: Path) -> None:
+    """A reader that knows no manifest can have its pages checked."""
+    path = _histories(recorded)[0]
+    with pq.ParquetFile(path) as file:
+        group = file.metadata.row_group(0)
+        loss = next(c for c in map(group.column, range(14)) if c.path_in_schema == "loss")
+    last = loss.data_page_offset + loss.total_compressed_size - 1
+    with flipped(path, last), pytest.raises(OSError, match="CRC checksum verification failed"):
+        pq.read_table(path, page_checksum_verification=True)
+
+
+def test_a_row_group_has_one_page_a_column(start: Callable[..., wandbkeras.Run]) -> None:
+    """However many rows it has: its byte streams are blocks of Zstandard then."""
+    run = start(project="p")
+    for step in range(25_000):
+        run.log({"loss": 1 / (step + 1)})
+    run.finish()
+    (path,) = Path(run.dir or "").glob("history/*.parquet")
+    with pq.ParquetFile(path) as file:
+        assert file.metadata.num_row_groups == 1
+        column = file.metadata.row_group(0).column(4)
+        assert len(list(_pages(path.read_bytes(), column))) == 1
 
 
 def test_only_parts_have_the_name_of_a_part(recorded: Path) -> None:

@@ -74,6 +74,28 @@ def test_asking_for_some_metrics_gives_those_and_the_index(layout: Layout, close
     assert run.history().column_names == [*index, "loss", "loss.a", "n"]
 
 
+def test_rows_with_all_of_some_keys_are_had_while_the_run_is_alive(layout: Layout) -> None:
+    """Over what is sealed and what is not, and only rows that have a value of each key."""
+    writer = RunWriter(layout, {**describe_process(), "from_step": 0}, segment_bytes=100)
+    for step in range(9):
+        values: dict[str, Any] = {"loss": float(step), "acc": None if step == 3 else step / 8}
+        with writer.lock:
+            writer.history(step, 0.0, 0.0, values if step % 3 == 0 else {"loss": -1.0}, True)
+    seal(Disk(), layout, 0, 0, before=5, compact=False)
+    run = StoredRun(layout.root)
+    assert run.state == "running"
+    table = run.history(keys=["loss", "acc"])
+    assert table.select(["_step", "loss", "acc"]).to_pydict() == {
+        "_step": [0, 6],
+        "loss": [0.0, 6.0],
+        "acc": [0.0, 0.75],
+    }
+    assert run.history(["loss"], keys=["acc"]).num_rows == 2
+    assert run.history(keys=["loss", "unknown"]).num_rows == 0
+    assert run.history().num_rows == 9
+    writer.abandon()
+
+
 @pytest.mark.parametrize("close", [True, False])
 def test_a_moved_run_reads_the_same_and_is_not_changed(
     layout: Layout, tmp_path: Path, close: bool

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 import pyarrow as pa
@@ -18,6 +18,15 @@ def before(tables: Iterator[pa.Table], step: int | None) -> Iterator[pa.Table]:
             yield table
         else:
             yield table.filter(pc.less(table["_step"], step))
+
+
+def with_values(table: pa.Table, names: Iterable[str]) -> pa.Table:
+    """Return the rows that have a value in each of the columns; one that isn't there has none."""
+    for name in names:
+        if name not in table.column_names:
+            return table.slice(0, 0)
+        table = table.filter(pc.is_valid(table[name]))
+    return table
 
 
 def merged(tables: Sequence[pa.Table]) -> pa.Table:

@@ -213,14 +213,21 @@ class StoredRun:
         """The bytes that the run takes on disk."""
         return self.layout.size()
 
-    def history(self, columns: Sequence[str] | None = None) -> pa.Table:
+    def history(
+        self, columns: Sequence[str] | None = None, *, keys: Sequence[str] = ()
+    ) -> pa.Table:
         """Return the merged history, one row a step, sorted by ``_step``.
 
         ``columns`` limits the metrics; the index columns ``_step``, ``_timestamp``, ``_runtime``
-        and ``_attempt`` are always there. Histograms are in :meth:`histograms`.
+        and ``_attempt`` are always there. ``keys`` limits them too, and leaves the rows that have
+        a value of each of the keys, as W&B's ``scan_history(keys=…)`` does. Histograms are in
+        :meth:`histograms`. What is not asked for is not read.
         """
-        merged = merge.merged(self._tables(lambda view: self._history_parts(view, columns)))
-        return named_tables.without(merged, self._lost_tables) if self._lost_tables else merged
+        names = [*(columns or ()), *keys] if keys or columns is not None else None
+        merged = merge.merged(self._tables(lambda view: self._history_parts(view, names)))
+        if self._lost_tables:
+            merged = named_tables.without(merged, self._lost_tables)
+        return merge.with_values(merged, keys)
 
     def histograms(self) -> pa.Table:
         """Return the histograms, a row each: index columns, key, values (counts), bins (edges)."""
