@@ -72,7 +72,8 @@ HISTOGRAM = {"_type": "histogram", "values": [1, 2], "bins": [0.0, 1.0, 2.0]}
 def record(root, steps):
     disk = InterruptedDisk(steps, lambda step: os.kill(os.getpid(), signal.SIGKILL))
     layout = Layout(root)
-    writer = RunWriter(layout, {**describe_process(), "from_step": 0}, disk=disk, segment_bytes=200)
+    process = {**describe_process(), "from_step": 0}
+    writer = RunWriter(layout, process, disk=disk, segment_bytes=1_000)
     writer.event("config", {"update": {"lr": 0.1}, "remove": []})
     source = root.with_suffix(".source")
     source.write_bytes(b"weights")

@@ -159,5 +159,5 @@ def test_a_manifest_leads_nowhere_outside_of_the_run(dead: Layout, name: str) ->
     members = document.read(path)
     members["parts"][0]["name"] = name
     document.write(Disk(), path, members)
-    with pytest.raises(DamagedError, match="no part of a run"):
+    with pytest.raises(DamagedError, match="which is no part"):
         StoredRun(dead.root).attempts  # noqa: B018

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
+import os
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -110,7 +111,7 @@ class Segments:
         Else what is made by its path would lie elsewhere than its journal.
         """
         if not self._layout.attempt(self._attempt).is_dir():
-            gone = "the run directory is gone"
+            gone = f"{os.strerror(errno.ENOENT)}, the run directory is gone"
             raise FileNotFoundError(errno.ENOENT, gone, str(self._layout.root))
 
     def _claim(self) -> tuple[int, JournalWriter]:
