@@ -210,17 +210,25 @@ class Layout:
 
         A run is checked before it is read or goes on, so that neither leads out of it.
         """
-        for directory, names in ((self.root, _DIRECTORIES), (self.root / "blobs", {"sha256"})):
-            self._check_below(directory, names)
-        self._check_below(self.tables, None)
+        there = self._check_below(self.root, _DIRECTORIES)
+        if "blobs" in there:
+            self._check_below(self.root / "blobs", {"sha256"})
+        if "tables" in there:
+            self._check_below(self.tables, None)
 
-    def _check_below(self, directory: Path, names: Collection[str] | None) -> None:
-        """Check what has one of ``names``; with None all but what has a temporary name."""
+    def _check_below(self, directory: Path, names: Collection[str] | None) -> set[str]:
+        """Check what has one of ``names``; with None all but what has a temporary name.
+
+        Return the names of what is there.
+        """
+        there = set()
         with suppress(FileNotFoundError):
             for entry in _entries(directory, self.root):
+                there.add(entry.name)
                 meant = not entry.name.endswith(".tmp") if names is None else entry.name in names
                 if meant and not entry.is_dir(follow_symlinks=False):
                     raise DamagedError(f"{directory / entry.name}: {_REFUSED}")
+        return there
 
     def has_link(self, path: Path) -> bool:
         """Whether ``path``, or a directory on the way to it, is a link, which leads out of the run.
@@ -269,29 +277,41 @@ def open_file(path: Path, root: Path | None = None) -> BinaryIO:
     DamagedError unless it is a plain file, in plain directories below ``root``: a link leads out of
     the run, a pipe never ends. FileNotFoundError if it isn't there.
     """
+    return os.fdopen(_open(path, root), "rb")
+
+
+def read_file(path: Path, limit: int, root: Path | None = None) -> bytes:
+    """Return the bytes of a file as :func:`open_file` opens it; DamagedError beyond ``limit``."""
+    fd = _open(path, root)  # most files are small, and a file object costs as much as reading them
+    try:
+        left, pieces = check_size(fd, path, limit), []
+        while left and (piece := os.read(fd, left)):
+            pieces.append(piece)
+            left -= len(piece)
+    finally:
+        os.close(fd)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def check_size(fd: int, path: Path, limit: int | None) -> int:
+    """Return the bytes that an open file has; DamagedError, naming ``path``, beyond ``limit``."""
+    size = os.fstat(fd).st_size
+    if limit is not None and size > limit:
+        raise DamagedError(f"{path}: {size} bytes, a file of this kind has {limit} at most")
+    return size
+
+
+def _open(path: Path, root: Path | None) -> int:
+    """Open a file as :func:`open_file` does; return its descriptor."""
     try:
         directory = _open_directory(path.parent, root or path.parent)
         try:
-            return os.fdopen(_open_plain(directory, path), "rb")
+            return _open_plain(directory, path)
         finally:
             os.close(directory)
     except OSError as error:
         error.filename = str(path)
         raise
-
-
-def read_file(path: Path, limit: int, root: Path | None = None) -> bytes:
-    """Return the bytes of a file as :func:`open_file` opens it; DamagedError beyond ``limit``."""
-    with open_file(path, root) as file:
-        return file.read(check_size(file, path, limit))
-
-
-def check_size(file: BinaryIO, path: Path, limit: int | None) -> int:
-    """Return the bytes that an open file has; DamagedError, naming ``path``, beyond ``limit``."""
-    size = os.fstat(file.fileno()).st_size
-    if limit is not None and size > limit:
-        raise DamagedError(f"{path}: {size} bytes, a file of this kind has {limit} at most")
-    return size
 
 
 def _open_directory(path: Path, root: Path) -> int:

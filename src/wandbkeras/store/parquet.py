@@ -144,7 +144,7 @@ def file_sha256(path: Path, root: Path | None = None, *, limit: int | None = Non
     """
     digest = hashlib.sha256()
     with open_file(path, root) as file:
-        check_size(file, path, limit)
+        check_size(file.fileno(), path, limit)
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()

@@ -189,6 +189,7 @@ class _Tables:
 
     def __iter__(self) -> Iterator[pa.Table]:
         for part in self.parts:
+            _release_memory()
             yield self.read(part)
         if len(self.table):
             yield self.table
@@ -261,7 +262,13 @@ def seal_content(
         _remove_unnamed(disk, layout, manifest)
         raise
     remove_leftovers(disk, layout, sealed)
+    _release_memory()
     return sealed
+
+
+def _release_memory() -> None:
+    """Give back what Arrow keeps for later: that is as much as it has in use, and not ours."""
+    pa.default_memory_pool().release_unused()
 
 
 def _small_tail(parts: Sequence[Part], rows: int) -> int:
