@@ -13,11 +13,11 @@ import errno
 import os
 import struct
 import threading
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 import msgspec
 
@@ -63,7 +63,7 @@ def encode_frame(record: Any) -> bytes:
             f"a record of {len(payload)} bytes: expected {MAX_FRAME_BYTES} at most"
         )
     size = len(payload)
-    return _HEAD.pack(size, zlib.crc32(payload, zlib.crc32(_LENGTH.pack(size)))) + payload
+    return _HEAD.pack(size, crc32(payload, crc32(_LENGTH.pack(size)))) + payload
 
 
 @dataclass(frozen=True)
@@ -264,7 +264,7 @@ class _Frames:
             return None
         payload = data[start : start + length]
         head = data[offset : offset + _LENGTH_BYTES]
-        return payload if zlib.crc32(payload, zlib.crc32(head)) == checksum else None
+        return payload if crc32(payload, crc32(head)) == checksum else None
 
     def _skip_to_next(self) -> bool:
         """Move to the next sound frame and note the damage before it; False if there is none."""
@@ -315,4 +315,4 @@ class _Frames:
         payload = rest[_HEAD_BYTES:]
         # With a damaged length, a frame that is all there looks like one cut short.
         head = _LENGTH.pack(len(payload))
-        return bool(length > len(payload) and zlib.crc32(payload, zlib.crc32(head)) != checksum)
+        return bool(length > len(payload) and crc32(payload, crc32(head)) != checksum)
