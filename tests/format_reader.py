@@ -447,18 +447,14 @@ def _read_part(path: Path, part: Record) -> list[Record]:
 
 
 def _checksums(metadata: pq.FileMetaData, data: bytes, footer: int) -> str:
-    """Return the CRC-32 of each column chunk; they leave out no byte before the footer."""
+    """Return the CRC-32 of each column chunk, from its first page to the next one."""
     groups = map(metadata.row_group, range(metadata.num_row_groups))
     chunks = [group.column(number) for group in groups for number in range(group.num_columns)]
-    text, end = "", 4
-    for chunk in chunks:
-        start, end = end, end + chunk.total_compressed_size
-        if chunk.data_page_offset != start and chunk.dictionary_page_offset != start:
-            raise UnreadableError("bytes between the columns")
-        text += f"{zlib.crc32(data[start:end]):08x}"
-    if end != footer:
-        raise UnreadableError("bytes between the columns")
-    return text
+    starts = [min(c.dictionary_page_offset or footer, c.data_page_offset) for c in chunks]
+    if starts[0] != 4 or starts != sorted(starts):
+        raise UnreadableError("order of the columns")
+    ends = [*starts[1:], footer]
+    return "".join(f"{zlib.crc32(data[a:b]):08x}" for a, b in zip(starts, ends, strict=True))
 
 
 def _histograms(records: list[Record]) -> list[tuple[int, int, str, Any]]:

@@ -15,7 +15,7 @@ from tests.damage import INFO, KILLED_ROWS, content, copy, flipped, only_the_kil
 from tests.disks import InterruptedDisk
 from wandbkeras.errors import DamagedError
 from wandbkeras.store import document, parquet
-from wandbkeras.store.chunks import Chunk, chunks_of
+from wandbkeras.store.chunks import TAIL, Chunk, chunks_of
 from wandbkeras.store.disk import Disk
 from wandbkeras.store.layout import Layout
 from wandbkeras.store.process import describe_process
@@ -59,7 +59,8 @@ def groups(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> Layout:
 def _columns(path: Path) -> Iterator[tuple[Chunk, str]]:
     """Yield each column chunk of a part with the name of its column."""
     with pq.ParquetFile(path) as file:
-        for chunk in chunks_of(file.metadata):
+        footer = path.stat().st_size - TAIL - file.metadata.serialized_size
+        for chunk in chunks_of(file.metadata, footer):
             yield chunk, file.schema_arrow.names[chunk.column]
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import zlib
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -24,7 +23,7 @@ _HEX = 8
 
 @dataclass(frozen=True)
 class Chunk:
-    """The bytes of one column of one row group. ``column`` counts the columns of the file.
+    """The bytes from one column of one row group to the next. ``column`` counts those of the file.
 
     ``number`` counts the chunks of the file, as a manifest does.
     """
@@ -56,28 +55,35 @@ class Inspection:
     outside: tuple[tuple[int, int, str], ...] = ()
 
 
-def chunks_of(metadata: pq.FileMetaData) -> Iterator[Chunk]:
-    """Yield the chunks in the order in which they lie in the file."""
-    number = 0
-    for group in range(metadata.num_row_groups):
-        columns = metadata.row_group(group)
-        for index in range(columns.num_columns):
-            column = columns.column(index)
-            starts = (column.dictionary_page_offset, column.data_page_offset)
-            offset = min(start for start in starts if start is not None)
-            yield Chunk(group, index, offset, column.total_compressed_size, number)
-            number += 1
+def chunks_of(metadata: pq.FileMetaData, footer: int) -> list[Chunk]:
+    """Return the chunks in the order in which they lie in a file whose footer begins at ``footer``.
+
+    Each reaches to the next one, or to the footer: older versions of Arrow write more behind a
+    column than readers need, and no byte must be without a checksum. ValueError if they overlap.
+    """
+    groups = map(metadata.row_group, range(metadata.num_row_groups))
+    columns = [
+        (number, index, group.column(index))
+        for number, group in enumerate(groups)
+        for index in range(group.num_columns)
+    ]
+    starts = [_start(column) for *_, column in columns]
+    chunks = [
+        Chunk(group, index, start, end - start, number)
+        for number, ((group, index, _), start, end) in enumerate(
+            zip(columns, starts, [*starts[1:], footer], strict=True)
+        )
+    ]
+    sizes = [column.total_compressed_size for *_, column in columns]
+    overlap = any(not 0 <= size <= c.size for size, c in zip(sizes, chunks, strict=True))
+    if overlap or (starts or [footer])[0] != len(MAGIC):
+        raise ValueError("columns that overlap, or lie outside of the file")
+    return chunks
 
 
-def check_tiling(chunks: Iterable[Chunk], end: int) -> None:
-    """Raise ValueError unless the chunks follow one another from the magic to the footer."""
-    at = len(MAGIC)
-    for chunk in chunks:
-        if chunk.offset != at or chunk.size < 0:
-            raise ValueError(f"bytes from offset {at} on that belong to no column, or to two")
-        at = chunk.end
-    if at != end:
-        raise ValueError(f"bytes from offset {at} on that belong to no column, or to two")
+def _start(column: pq.ColumnChunkMetaData) -> int:
+    starts = (column.dictionary_page_offset, column.data_page_offset)
+    return int(min(start for start in starts if start is not None))
 
 
 def footer_start(tail: bytes | memoryview, size: int) -> int:
@@ -90,12 +96,13 @@ def checksums(file: BinaryIO) -> tuple[str, str]:
 
     The file is read back, because only its footer says where one chunk ends and the next begins.
     """
+    size = file.seek(-TAIL, os.SEEK_END) + TAIL
+    start = footer_start(file.read(), size)
     texts = []
-    for chunk in chunks_of(pq.read_metadata(file)):
+    for chunk in chunks_of(pq.read_metadata(file), start):
         file.seek(chunk.offset)
         texts.append(f"{zlib.crc32(file.read(chunk.size)):08x}")
-    size = file.seek(-TAIL, os.SEEK_END) + TAIL
-    file.seek(footer_start(file.read(), size))
+    file.seek(start)
     return hashlib.sha256(file.read()).hexdigest(), "".join(texts)
 
 
@@ -112,11 +119,9 @@ def inspect(data: bytes, *, size: int, footer: str, checksums: str) -> Inspectio
     metadata = pq.read_metadata(pa.BufferReader(data))
     if not data.startswith(MAGIC):
         outside.append((0, len(MAGIC), "the magic of the file"))
-    chunks = list(chunks_of(metadata))
-    check_tiling(chunks, start)
     damaged = [
         chunk
-        for chunk in chunks
+        for chunk in chunks_of(metadata, start)
         if not chunk.is_sound(zlib.crc32(data[chunk.offset : chunk.end]), checksums)
     ]
     return Inspection(metadata, tuple(damaged), tuple(outside))

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from wandbkeras.errors import DamagedError
 from wandbkeras.store import columns
-from wandbkeras.store.chunks import MAGIC, TAIL, Chunk, check_tiling, chunks_of, footer_start
+from wandbkeras.store.chunks import MAGIC, TAIL, Chunk, chunks_of, footer_start
 from wandbkeras.store.layout import Layout, open_file
 from wandbkeras.store.pages import check_memory
 from wandbkeras.store.parquet import MAX_PART_BYTES, Part, in_a_line
@@ -61,8 +61,7 @@ class _PartReader:
         with pq.ParquetFile(pa.BufferReader(self._buffer)) as file:
             known = file.schema_arrow.names
             wanted = [i for i, name in enumerate(known) if names is None or name in names]
-            chunks = list(chunks_of(file.metadata))
-            check_tiling(chunks, self._footer)
+            chunks = chunks_of(file.metadata, self._footer)
             if file.metadata.num_columns != len(known):
                 raise ValueError("columns within columns")
             self._load([chunk for chunk in chunks if chunk.column in wanted])
