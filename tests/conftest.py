@@ -43,10 +43,24 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 @pytest.fixture(autouse=True)
 def _nothing_from_outside(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Hide wandb's settings from the test and finish the run that it leaves active."""
-    for name in [name for name in os.environ if name.startswith(("WANDB_", "WANDBKERAS_"))]:
+    for name in _settings():
         monkeypatch.delenv(name)
     yield
     wandbkeras.finish()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _nothing_from_another_module() -> Iterator[None]:
+    """Take back what wandb's client, used in this process, has set: WANDB_SERVICE, a dead one's."""
+    before = {name: os.environ[name] for name in _settings()}
+    yield
+    for name in _settings():
+        del os.environ[name]
+    os.environ.update(before)
+
+
+def _settings() -> list[str]:
+    return [name for name in os.environ if name.startswith(("WANDB_", "WANDBKERAS_"))]
 
 
 @pytest.fixture

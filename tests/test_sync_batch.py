@@ -14,7 +14,7 @@ import pytest
 from tests.server.process import LoopbackServer
 from tests.syncing import COMMAND, connect, held, sync, until
 from wandbkeras import Run
-from wandbkeras.sync import batch
+from wandbkeras.sync import batch, session
 from wandbkeras.sync.batch import Task, batches
 from wandbkeras.sync.upload import Upload, upload
 
@@ -28,7 +28,7 @@ def uploads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         counts.append(len(folders))
         return upload(folders, **arguments)
 
-    monkeypatch.setattr(batch, "upload", counted)
+    monkeypatch.setattr(session, "upload", counted)
     return counts
 
 

@@ -62,11 +62,14 @@ create table if not exists collections (
   type integer not null references artifact_types, name text not null, description text,
   created_at real not null, updated_at real, unique (project, name));
 create table if not exists artifacts (
-  pk integer primary key, collection integer not null references collections,
+  pk integer primary key autoincrement, collection integer not null references collections,
   state text not null, digest text not null, version_index integer, description text,
   metadata text, tags text not null default '[]', ttl_seconds integer, history_step integer,
   run integer references runs, wanted_aliases text not null default '[]', size integer not null
   default 0, file_count integer not null default 0, created_at real not null, updated_at real);
+-- An artifact's id is nobody else's on any server: wandb's client keeps what it has read by it.
+insert into sqlite_sequence (name, seq) select 'artifacts', abs(random()) % (1 << 40)
+  where not exists (select 1 from sqlite_sequence where name = 'artifacts');
 create table if not exists client_ids (
   client_id text primary key, artifact integer not null references artifacts);
 create table if not exists aliases (
