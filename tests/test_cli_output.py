@@ -29,11 +29,13 @@ def finished(start: Callable[..., Run]) -> Path:
     return Path(run.dir or "")
 
 
-def on_a_terminal(*arguments: str | Path, env: Mapping[str, str]) -> tuple[int, str]:
+def on_a_terminal(
+    *arguments: str | Path, env: Mapping[str, str], program: str | Path = COMMAND
+) -> tuple[int, str]:
     """Run the command with a terminal for everything; return exit code and what was seen."""
     controller, terminal = pty.openpty()
     process = subprocess.Popen(
-        [COMMAND, *map(str, arguments)], env=env, stdin=terminal, stdout=terminal, stderr=terminal
+        [program, *map(str, arguments)], env=env, stdin=terminal, stdout=terminal, stderr=terminal
     )
     os.close(terminal)
     seen = b""
@@ -44,6 +46,11 @@ def on_a_terminal(*arguments: str | Path, env: Mapping[str, str]) -> tuple[int, 
         pass
     os.close(controller)
     return process.wait(), seen.decode()
+
+
+def plain(seen: str) -> str:
+    """Return what was seen without colours and movements."""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen)
 
 
 @pytest.mark.parametrize("name", ["", *cli.commands])
@@ -75,17 +82,49 @@ def test_a_closed_pipe_is_no_trouble(arguments: list[str], finished: Path) -> No
 def test_progress_is_shown_on_a_terminal_only(
     finished: Path, wandb_server: LoopbackServer, tmp_path: Path
 ) -> None:
-    """On a terminal each step is said; in a pipe there is the result and nothing else."""
-    env = wandb_server.environ(tmp_path)
-    code, seen = on_a_terminal("sync", finished, env=env)
-    assert code == 0
-    steps = ["asking", "sending 1 rows, 0 artifact versions", "reading back", "verified"]
-    found = [seen.find(step) for step in steps]
+    """On a terminal each step is said, and what was sent; in a pipe there are results, no more."""
+    (finished.parent / "run-20991123_054500-damaged").mkdir()
+    (finished.parent / "run-20991123_054500-damaged" / "run.json").write_text("{}")
+    env = {**wandb_server.environ(tmp_path), "TERM": "xterm", "COLUMNS": "150"}
+    code, seen = on_a_terminal("sync", finished.parent, env=env)
+    assert code == 4
+    steps = ["0/2 runs", "asking", "sending 1 rows, 0 artifact versions", "reading back"]
+    found = [plain(seen).find(step) for step in [*steps, "verified"]]
     assert found == sorted(found)
     assert found[0] >= 0
+    # What was shown is wiped out before a result is printed, and the cursor is there again.
+    assert re.search(r"\x1b\[2K\r?\n?k3j9x2ab: verified", seen)
+    assert seen.rindex("\x1b[?25h") > seen.rindex("\x1b[?25l")
     (finished / "sync").rename(tmp_path / "receipts")
     done = command("sync", finished, env=env)
     assert (len(done.stdout.splitlines()), done.stderr) == (1, "")
+
+
+def test_quiet_is_quiet_on_a_terminal(
+    finished: Path, wandb_server: LoopbackServer, tmp_path: Path
+) -> None:
+    """With `--quiet` there is neither progress nor a result."""
+    env = wandb_server.environ(tmp_path)
+    assert on_a_terminal("sync", "--quiet", finished, env=env) == (0, "")
+
+
+def test_what_runs_have_sent_is_counted_and_names_are_no_markup() -> None:
+    """Rows and bytes of the runs that are done; a stranger's name is shown as it is."""
+    code = (
+        "from wandbkeras_cli.progress import Progress\n"
+        "progress = Progress(3)\n"
+        "def results():\n"
+        "    for number in range(3):\n"
+        "        progress.say(f'[red]{number}[/] \\x1b[31m')\n"
+        "        yield number\n"
+        "for number in progress.over(results(), sent=lambda n: (1000 * n, 10**6)):\n"
+        "    print(f'result {number}')\n"
+    )
+    env = {"TERM": "xterm", "COLUMNS": "150"}
+    code_seen, seen = on_a_terminal("-c", code, env=env, program=sys.executable)
+    assert code_seen == 0
+    assert "2/3 runs · 1,000 rows, 2.0 MB sent · [red]2[/] \\x1b[31m" in plain(seen)
+    assert re.findall(r"result \d", plain(seen)) == ["result 0", "result 1", "result 2"]
 
 
 def test_no_key_is_no_question(

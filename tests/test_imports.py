@@ -12,7 +12,7 @@ import wandbkeras
 
 _LOADED = """
 import json, sys
-wanted = ("keras", "tensorflow", "torch", "jax", "wandb", "click", "pyarrow", "numpy")
+wanted = ("keras", "tensorflow", "torch", "jax", "wandb", "click", "rich", "pyarrow", "numpy")
 def loaded():
     return [name for name in wanted if name in sys.modules]
 """

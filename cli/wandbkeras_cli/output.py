@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
@@ -34,13 +33,6 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         for row in cells
     )
     click.echo("\n".join(lines))
-
-
-def terminal_progress() -> Callable[[str], None]:
-    """Return what shows progress: a line on a terminal, nothing in a pipe."""
-    if not sys.stderr.isatty():
-        return lambda text: None
-    return lambda text: click.echo(click.style(f"… {text}", dim=True), err=True)
 
 
 def one_line(text: str) -> str:

@@ -11,8 +11,9 @@ import click
 from wandbkeras.errors import DamagedError, StoreError, WandbkerasError, gravest
 from wandbkeras.store.repair import repair_run
 from wandbkeras.store.verify import verify_run
-from wandbkeras_cli.output import json_option, print_json, say, terminal_progress
+from wandbkeras_cli.output import json_option, print_json, say
 from wandbkeras_cli.paths import run_directories
+from wandbkeras_cli.progress import Progress
 from wandbkeras_cli.verify import damage_document
 
 
@@ -33,10 +34,11 @@ def repair(paths: tuple[Path, ...], dry_run: bool, as_json: bool) -> None:
       wandbkeras repair --dry-run runs
       wandbkeras repair runs
     """
-    progress = terminal_progress()
+    directories = run_directories(paths)
+    progress = Progress(len(directories))
     repaired = []
-    for path in run_directories(paths):
-        repaired.append(_describe(path, dry_run, progress))
+    for found in progress.over(_describe(path, dry_run, progress.say) for path in directories):
+        repaired.append(found)
         if repaired[-1]["error"]:
             say(f"wandbkeras: {repaired[-1]['error']}", err=True)
         elif not as_json:

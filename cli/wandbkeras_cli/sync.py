@@ -64,7 +64,8 @@ def sync(
         previews = preview(directories, options, progress=progress.say)
         click.get_current_context().exit(show_previews(progress.over(previews), as_json=as_json))
     results = []
-    for result in progress.over(sync_runs(directories, options, progress=progress.say)):
+    synced = sync_runs(directories, options, progress=progress.say)
+    for result in progress.over(synced, sent=lambda result: (result.rows_sent, result.bytes_sent)):
         results.append(result)
         _print(result, quiet=quiet or as_json)
     code = gravest(result.exit_code for result in results)

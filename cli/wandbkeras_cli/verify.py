@@ -12,8 +12,9 @@ from wandbkeras.errors import DamagedError, StoreError, WandbkerasError, gravest
 from wandbkeras.store.journal import Damage
 from wandbkeras.store.shortage import counts_text
 from wandbkeras.store.verify import verify_run
-from wandbkeras_cli.output import human_size, json_option, print_json, say, terminal_progress
+from wandbkeras_cli.output import human_size, json_option, print_json, say
 from wandbkeras_cli.paths import run_directories
+from wandbkeras_cli.progress import Progress
 
 
 @click.command()
@@ -29,10 +30,11 @@ def verify(paths: tuple[Path, ...], as_json: bool) -> None:
     Example:
       wandbkeras verify runs
     """
-    progress = terminal_progress()
+    directories = run_directories(paths or (Path("runs"),))
+    progress = Progress(len(directories))
     checked = []
-    for path in run_directories(paths or (Path("runs"),)):
-        checked.append(_describe(path, progress))
+    for found in progress.over(_describe(path, progress.say) for path in directories):
+        checked.append(found)
         if not as_json:
             _print(checked[-1])
         elif checked[-1]["error"]:
