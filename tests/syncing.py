@@ -1,9 +1,10 @@
-"""What the tests of sync and of the command line share: both ways to sync, and looks at a tree."""
+"""What the tests of sync and of the command line share: ways to sync, looks at what is there."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import time
@@ -68,6 +69,39 @@ def printed(done: subprocess.CompletedProcess[str]) -> Any:
 
 def held(server: LoopbackServer, run_id: str, project: str = PROJECT) -> RunSnapshot:
     return server.run(ENTITY, project, run_id)
+
+
+# What W&B's client writes beside what the run holds; other tools' runs name artifacts otherwise.
+_OF_THE_CLIENT = {"config.yaml", "wandb-summary.json", "wandb-metadata.json"}
+_CLIENT_ID = re.compile(r"(wandb-client-artifact://)[0-9a-z]+")
+
+
+def wandb_sync(*directories: Path | str) -> str:
+    """Sync by plain `wandb sync`; return what it said."""
+    done = subprocess.run(
+        [sys.executable, "-m", "wandb", "sync", *map(str, directories)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout + done.stderr
+
+
+def content(run: RunSnapshot) -> dict[str, Any]:
+    """All of a run but its project, and the client's own files and telemetry, to be compared."""
+    summary = json.loads(_CLIENT_ID.sub(r"\1…", run.summary_text))
+    own = {"project", "config", "summary_text", "logged_artifacts", "used_artifacts"}
+    return {
+        **{name: value for name, value in vars(run).items() if name not in own},
+        "config": run.config_values,
+        "summary": {key: value for key, value in summary.items() if key != "_wandb"},
+        "duration": run.summary["_wandb"],
+        "history": [json.loads(_CLIENT_ID.sub(r"\1…", line)) for line in run.history],
+        "files": {name: data for name, data in run.files.items() if name not in _OF_THE_CLIENT},
+        "logged": [{**vars(artifact), "manifest": None} for artifact in run.logged_artifacts],
+        "used": [{**vars(artifact), "manifest": None} for artifact in run.used_artifacts],
+    }
 
 
 def receipts(run: Path) -> list[Receipt]:

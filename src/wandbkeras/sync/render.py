@@ -18,19 +18,25 @@ from wandbkeras.sync.plan import Plan
 
 
 def render(
-    content: Content, plan: Plan, directory: Path, producer: str, *, is_last: bool = True
+    content: Content,
+    plan: Plan,
+    directory: Path,
+    producer: str,
+    *,
+    is_last: bool = True,
+    outbox: Outbox | None = None,
 ) -> Path:
     """Write the log of what ``plan`` says is missing into ``directory``; return where it lies.
 
     Unless it ``is_last``, another log follows, which brings the summary and the end of the run. The
     directory gets the form that ``wandb sync`` looks for:
-    ``offline-run-<time>-<id>/run-<id>.wandb``.
+    ``offline-run-<time>-<id>/run-<id>.wandb``. Files lie in ``outbox``, unless given beside it.
     """
     run_id = plan.destination.run_id
     # Not the directory's own name: it may have been renamed.
     folder = directory / f"offline-{run_directory_name(content.info.id, content.info.created)}"
     (folder / "files").mkdir(parents=True)
-    outbox = Outbox(content, directory)
+    outbox = outbox or Outbox(content, directory)
     for name in plan.files:
         outbox.put(content.files[name], folder / "files" / name)
     with log.TransactionLog(folder / f"run-{run_id}.wandb") as file:
