@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import pytest
 import wandb
 
 from tests.server.process import PROXIES, LoopbackServer
-from tests.server.snapshot import RunSnapshot
+from tests.server.snapshot import ArtifactSnapshot, RunSnapshot
 from wandbkeras.sync.engine import sync as sync_runs
 from wandbkeras.sync.options import Options, Result
 from wandbkeras.sync.receipt import Receipt, read_receipts
@@ -91,17 +91,28 @@ def wandb_sync(*directories: Path | str) -> str:
 def content(run: RunSnapshot) -> dict[str, Any]:
     """All of a run but its project, and the client's own files and telemetry, to be compared."""
     summary = json.loads(_CLIENT_ID.sub(r"\1…", run.summary_text))
-    own = {"project", "config", "summary_text", "logged_artifacts", "used_artifacts"}
+    own = {
+        "project", "config", "summary_text", "logged_artifacts", "used_artifacts", "output",
+        "events",
+    }  # fmt: skip
     return {
         **{name: value for name, value in vars(run).items() if name not in own},
         "config": run.config_values,
         "summary": {key: value for key, value in summary.items() if key != "_wandb"},
         "duration": run.summary["_wandb"],
         "history": [json.loads(_CLIENT_ID.sub(r"\1…", line)) for line in run.history],
+        "events": [*map(json.loads, run.events)],
+        "console": run.console,  # its times are those of the sync
         "files": {name: data for name, data in run.files.items() if name not in _OF_THE_CLIENT},
-        "logged": [{**vars(artifact), "manifest": None} for artifact in run.logged_artifacts],
-        "used": [{**vars(artifact), "manifest": None} for artifact in run.used_artifacts],
+        "logged": _by_name(run.logged_artifacts),
+        "used": _by_name(run.used_artifacts),
     }
+
+
+def _by_name(artifacts: Iterable[ArtifactSnapshot]) -> list[dict[str, Any]]:
+    """Return what there is of artifacts, which the client sends side by side."""
+    found = sorted(artifacts, key=lambda artifact: (artifact.name, artifact.version))
+    return [{**vars(artifact), "manifest": None} for artifact in found]
 
 
 def receipts(run: Path) -> list[Receipt]:

@@ -97,7 +97,7 @@ def test_the_released_client_reads_every_end_of_a_block(
         for record in _beginning("edges"):
             file.write(record)
         for step in range(9):
-            row = ending_record(file._offset, step, lambda size, at=2 * step: _row(at, size))
+            row = ending_record(file.offset, step, lambda size, at=2 * step: _row(at, size))
             file.write(row)
             file.write(_row(2 * step + 1, 1))
             lengths += [len(row.history.item[0].value_json) - 2, 1]

@@ -67,7 +67,7 @@ def _describe(path: Path, output: Path) -> dict[str, Any]:
     # Its modules know wandb, which takes a second to import.
     from wandbkeras.sync.export import export_run
 
-    unknown = {"path": str(path), "run_id": None, "directories": []}
+    unknown: dict[str, Any] = {"path": str(path), "run_id": None, "directories": []}
     try:
         return _document(export_run(path, output))
     except WandbkerasError as error:

@@ -99,6 +99,11 @@ class Choice:
             found = _redacted(found, key.split("."))
         return found
 
+    def hidden(self, config: Mapping[str, Any]) -> list[str]:
+        """Return the texts that must not leave the machine in what a run's console showed."""
+        values = [_value(config, key.split(".")) for key in self.redact]
+        return [str(value) for value in values if isinstance(value, (str, int, float)) and value]
+
     def metrics(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return those of a row's values, or of a summary's, that are sent."""
         if not self.keys:
@@ -124,6 +129,18 @@ def _holds(config: Any, path: list[str]) -> bool:
     if ".".join(path) in config:
         return True
     return any(_holds(config.get(".".join(path[:n])), path[n:]) for n in range(1, len(path)))
+
+
+def _value(config: Any, path: list[str]) -> Any:
+    """Return the value that :func:`_holds` finds; None if there is none."""
+    if not isinstance(config, Mapping):
+        return None
+    if ".".join(path) in config:
+        return config[".".join(path)]
+    for n in range(1, len(path)):
+        if _holds(inner := config.get(".".join(path[:n])), path[n:]):
+            return _value(inner, path[n:])
+    return None
 
 
 def _redacted(config: dict[str, Any], path: list[str]) -> dict[str, Any]:

@@ -206,7 +206,7 @@ def _info_differences(content: Content, remote: RemoteRun) -> list[str]:
         "tags": (sorted(info.tags), sorted(remote.tags)),
         "notes": (info.notes, remote.notes),
         "host": (info.host, remote.host),
-        "start time": (_microseconds(info.created), _microseconds(remote.started)),
+        "start time": (_microseconds(content.started), _microseconds(remote.started)),
     }
     return [
         f"{what}: expected {expected!r}, found {found!r}"

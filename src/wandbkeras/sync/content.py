@@ -32,6 +32,7 @@ from wandbkeras.sync.artifacts import Artifact, Artifacts
 from wandbkeras.sync.choice import Choice
 from wandbkeras.sync.digests import digest_of_rows
 from wandbkeras.sync.held_tables import HeldTables
+from wandbkeras.sync.imported import FOLDER, Imported
 from wandbkeras.sync.media import Rendered, media_path, rendered
 
 
@@ -47,6 +48,7 @@ class Content:
         self.run = run
         self._namespace = namespace
         self.choice = (choice or Choice()).of(run)
+        self.imported = Imported(run)
         self.info: RunInfo = self.choice.info(run.info)
         self.state: State = run.state
         total = run.folded
@@ -57,6 +59,12 @@ class Content:
         self.exit_code: int = total.exit_code if total.exit_code is not None else 1
         # What W&B does not take: metric to the steps at which it stands, each with the reason.
         self._beyond: dict[str, dict[int | None, str]] = {}
+
+    @cached_property
+    def started(self) -> float:
+        """The start that W&B shows, in seconds since the epoch."""
+        started = self.imported.details.started
+        return self.info.created if started is None else started
 
     @property
     def is_running(self) -> bool:
@@ -118,7 +126,8 @@ class Content:
         summary = self._taken(summary, None)
         if total.last_step is not None:
             summary["_timestamp"] = total.last_row_timestamp
-        return {**summary, "_runtime": int(self.runtime)}
+        runtime = self.imported.details.runtime
+        return {**summary, "_runtime": int(self.runtime) if runtime is None else runtime}
 
     @property
     def artifacts(self) -> list[Artifact]:
@@ -152,9 +161,12 @@ class Content:
     def mask_labels(self) -> dict[str, Mapping[str, str]]:
         """The class labels of masks, by key and mask as the client joins them; in W&B's config."""
         return {
-            f"{table.key}_wandb_delimeter_{mask}": labels
-            for table in self.tables.images
-            for mask, labels in self.tables.image(table.file.path).labels.items()
+            **self.imported.details.mask_labels,
+            **{
+                f"{table.key}_wandb_delimeter_{mask}": labels
+                for table in self.tables.images
+                for mask, labels in self.tables.image(table.file.path).labels.items()
+            },
         }
 
     @property
@@ -176,7 +188,8 @@ class Content:
         """The files of the run itself, by their names: those saved with it, and those of values."""
         if not self.choice.files:
             return {}
-        found = dict(self.run.files)
+        found = {name: f for name, f in self.run.files.items() if not name.startswith(FOLDER)}
+        found |= self.imported.files
         for item in self._summary.values():
             found |= item.files
         for table in self.tables.named:
@@ -185,7 +198,14 @@ class Content:
         return found
 
     def client_id(self, identity: str, what: str) -> str:
-        """Return an id of 128 characters, the same at every sync: the server knows it again."""
+        """Return an id of 128 characters, the same at every sync: the server knows it again.
+
+        An imported version keeps the one by which its rows name it.
+        """
+        details = self.imported.details
+        ids = details.version_ids if what == "version" else details.sequence_ids
+        if identity in ids:
+            return ids[identity]
         parts = (*self._namespace, self.info.id, identity, what)
         return hashlib.sha512("/".join(parts).encode()).hexdigest()
 

@@ -24,6 +24,7 @@ from wandbkeras.sync.upload import Upload
 
 # What is recorded or shown elsewhere and not read back; said in every receipt.
 NOT_COMPARED = ["createdAt", "console", "client telemetry"]
+_NOT_COMPARED_OF_IMPORTS = ["system metrics", "alerts"]
 _MOST_IDS = 20
 
 
@@ -191,7 +192,10 @@ class Delivery:
             time=time.time(),
             wandb=VERSION,
             wandbkeras=wandbkeras.__version__,
-            not_compared=NOT_COMPARED,
+            not_compared=[
+                *NOT_COMPARED,
+                *(_NOT_COMPARED_OF_IMPORTS if content.imported.records else []),
+            ],
         )
 
     def _write(self, receipt: Receipt) -> None:

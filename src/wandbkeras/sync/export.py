@@ -88,7 +88,7 @@ def export_run(path: Path, directory: Path) -> Export:
         for place in places:
             if place.exists():
                 raise UsageError(f"{place}: is there already: name another directory with -o")
-        folders = []
+        folders: list[Path] = []
         for wave, place in zip(waves, places, strict=True):
             rendering = Path(scratch) / str(len(folders)) / name
             is_last = place is places[-1]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import defaultdict
 from pathlib import Path
 
-from wandbkeras.store.schema import ArtifactFile
+from wandbkeras.store.schema import CLIENT_FILES, ArtifactFile
 from wandbkeras.sync.content import Content
 from wandbkeras.sync.images import TableImage, write_images
 from wandbkeras.sync.media import MadeFile
@@ -33,6 +34,9 @@ class Outbox:
             path.write_bytes(file.data)
         elif isinstance(file, TableImage):
             self._images[file.table].setdefault((file.column, file.row), []).append(path)
+        elif path.name in CLIENT_FILES:
+            # A copy: the client writes to files of these names.
+            shutil.copyfile(self._source(file), path)
         else:
             path.symlink_to(self._source(file))
 

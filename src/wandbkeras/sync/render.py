@@ -13,6 +13,7 @@ from wandbkeras.store.layout import run_directory_name
 from wandbkeras.sync import transaction_log as log
 from wandbkeras.sync.artifacts import Artifact
 from wandbkeras.sync.content import Content
+from wandbkeras.sync.logged_run import kept_records, kept_run
 from wandbkeras.sync.outbox import Outbox
 from wandbkeras.sync.plan import Plan
 
@@ -56,6 +57,7 @@ def records(
 ) -> Iterator[Any]:
     """Yield the records in the order in which a client writes them."""
     info, process = content.info, content.process
+    kept = content.imported.records if content.choice.files else None
     yield log.header(producer)
     yield log.run(
         run_id=plan.destination.run_id,
@@ -70,13 +72,19 @@ def records(
         start_time=info.created,
         config=content.config,
         mask_labels=content.mask_labels,
+        base=None if kept is None else kept_run(kept),
     )
-    yield log.environment(
-        host=info.host or "",
-        program=str(process.get("program", "")),
-        python=str(process.get("python", "")),
-        started=info.created,
-    )
+    if kept is None:
+        yield log.environment(
+            host=info.host or "",
+            program=str(process.get("program", "")),
+            python=str(process.get("python", "")),
+            started=content.started,
+        )
+    else:
+        # Of what is sent once the server says nothing: it goes with the first rows.
+        again = not is_last or (plan.remote is not None and plan.remote.line_count > 0)
+        yield from kept_records(kept, again=again, hidden=content.choice.hidden(content.run.config))
     for definition in content.metrics:
         yield log.metric(
             name=definition.name,

@@ -1,16 +1,12 @@
-"""W&B's transaction log, the ``.wandb`` file: the one module that knows its bytes.
+"""W&B's transaction log, the ``.wandb`` file: the one module that writes its records.
 
-The container is LevelDB's log format with W&B's file header: blocks of 32 KiB, chunks of
-``crc32 · length · type · data``, a record in one or several chunks. A record is a protobuf message
-``Record``. wandb promises that a new version reads older files, so what is written here can be
-uploaded by whatever wandb is installed.
+A record is a protobuf message ``Record`` (``logged_run.py`` reads them). wandb promises that a new
+version reads older files, so what is written here can be uploaded by whatever wandb is installed.
 """
 
 from __future__ import annotations
 
 import json
-import struct
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +16,10 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 from wandb.proto import wandb_internal_pb2 as pb
 
-FILE_HEADER = struct.pack("<4sHB", b":W&B", 0xBEE1, 0)
-BLOCK_BYTES = 32 * 1024
-_CHUNK_HEADER = struct.Struct("<IHB")
+from wandbkeras.sync.log_blocks import BlockWriter
+
 # Where the config of a run has the class labels of masks.
 MASK_LABELS = "mask/class_labels"
-_FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
 
 
 @dataclass(frozen=True)
@@ -45,31 +39,22 @@ class TransactionLog:
     """Writes one ``.wandb`` file, record by record."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("xb")
-        self._file.write(FILE_HEADER)
-        self._offset = len(FILE_HEADER)
+        self._blocks = BlockWriter(path)
         self._number = 0
+
+    @property
+    def offset(self) -> int:
+        """The bytes written so far."""
+        return self._blocks.offset
 
     def write(self, record: pb.Record) -> None:
         """Append a record, numbered."""
         self._number += 1
         record.num = self._number
-        data = record.SerializeToString()
-        kind, last = _FULL, False
-        start = 0
-        while not last:
-            room = self._room()
-            chunk = data[start : start + room]
-            start += len(chunk)
-            last = start == len(data)
-            if not last:
-                kind = _FIRST if kind == _FULL else _MIDDLE
-            elif kind != _FULL:
-                kind = _LAST
-            self._write_chunk(kind, chunk)
+        self._blocks.write(record.SerializeToString())
 
     def close(self) -> None:
-        self._file.close()
+        self._blocks.close()
 
     def __enter__(self) -> TransactionLog:
         return self
@@ -81,20 +66,6 @@ class TransactionLog:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-    def _room(self) -> int:
-        """Return the bytes of data that fit into this block, filling up one that takes none."""
-        left = BLOCK_BYTES - self._offset % BLOCK_BYTES
-        if left < _CHUNK_HEADER.size:
-            self._file.write(bytes(left))
-            self._offset += left
-            left = BLOCK_BYTES
-        return left - _CHUNK_HEADER.size
-
-    def _write_chunk(self, kind: int, data: bytes) -> None:
-        checksum = zlib.crc32(data, zlib.crc32(bytes([kind])))
-        self._file.write(_CHUNK_HEADER.pack(checksum, len(data), kind) + data)
-        self._offset += _CHUNK_HEADER.size + len(data)
 
 
 def header(producer: str) -> pb.Record:
@@ -117,31 +88,34 @@ def run(
     start_time: float,
     config: Mapping[str, Any],
     mask_labels: Mapping[str, Mapping[str, str]] | None = None,
+    base: pb.RunRecord | None = None,
 ) -> pb.Record:
     """Return the record that makes the run; ``start_time`` in seconds since the epoch.
 
-    ``mask_labels`` are class labels of masks, by the names that the client gives them.
+    ``mask_labels`` are class labels of masks, by the names that the client gives them; ``base`` is
+    what an imported run has beside all this.
     """
     items = [pb.ConfigItem(key=key, value_json=_json(value)) for key, value in config.items()]
     for key, labels in (mask_labels or {}).items():
         value = {"type": MASK_LABELS, "key": key, "value": labels}
         path = ["_wandb", MASK_LABELS, key]
         items.append(pb.ConfigItem(nested_key=path, value_json=_json(value)))
-    return pb.Record(
-        run=pb.RunRecord(
-            run_id=run_id,
-            entity=entity or "",
-            project=project,
-            display_name=name or "",
-            run_group=group or "",
-            job_type=job_type or "",
-            tags=list(tags),
-            notes=notes or "",
-            host=host or "",
-            start_time=_timestamp(start_time),
-            config=pb.ConfigRecord(update=items),
-        )
+    made = pb.RunRecord(
+        run_id=run_id,
+        entity=entity or "",
+        project=project,
+        display_name=name or "",
+        run_group=group or "",
+        job_type=job_type or "",
+        tags=list(tags),
+        notes=notes or "",
+        host=host or "",
+        start_time=_timestamp(start_time),
+        config=pb.ConfigRecord(update=items),
     )
+    if base is not None:
+        made.MergeFrom(base)
+    return pb.Record(run=made)
 
 
 def environment(*, host: str, program: str, python: str, started: float) -> pb.Record:
