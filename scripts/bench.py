@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -440,20 +441,18 @@ def ratio(one: list[float], other: list[float]) -> float:
 
 
 def bench_sync() -> Iterator[Figure]:
-    """Sync beside wandb's own ways: one long run, many small ones, nothing to do."""
+    """Sync beside wandb's own ways, all of its figures."""
+    for part in SYNC:
+        yield from bench_of_sync(part)
+
+
+def bench_of_sync(part: str) -> Iterator[Figure]:
     import bench_sync
 
-    yield from bench_sync.throughput()
-    yield from bench_sync.many_runs()
+    yield from getattr(bench_sync, part)()
 
 
-def bench_sync_memory() -> Iterator[Figure]:
-    """The memory that a run of five million rows takes when it is synced."""
-    import bench_sync
-
-    yield from bench_sync.memory()
-
-
+SYNC = ("throughput", "many_runs", "nothing_to_do", "memory", "disk")
 BENCHES: dict[str, Callable[[], Iterator[Figure]]] = {
     "log": bench_log,
     "read": bench_read,
@@ -463,9 +462,12 @@ BENCHES: dict[str, Callable[[], Iterator[Figure]]] = {
     "histogram": bench_histogram,
     "gradients": bench_gradients,
     "sync": bench_sync,
-    "sync-memory": bench_sync_memory,
 }
-LONG_BENCHES: dict[str, Callable[[], Iterator[Figure]]] = {"long": bench_long}
+# Only by name: what takes minutes, and parts of `sync`.
+LONG_BENCHES: dict[str, Callable[[], Iterator[Figure]]] = {
+    "long": bench_long,
+    **{f"sync-{part.replace('_', '-')}": partial(bench_of_sync, part) for part in SYNC},
+}
 
 
 if __name__ == "__main__":

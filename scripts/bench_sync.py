@@ -8,12 +8,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench import Figure, metrics
+from bench import Figure, children_cpu
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -32,7 +34,9 @@ ROWS = 100_000
 SMALL_RUNS = 500
 UNCHANGED_RUNS = 5_000
 MANY_ROWS = 5_000_000
+CHECKPOINT_BYTES = 2_000_000_000
 TIMEOUT_S = 900.0
+_NOISE = os.urandom(1_000_000)
 
 
 def throughput() -> Iterator[Figure]:
@@ -59,17 +63,26 @@ def throughput() -> Iterator[Figure]:
 
 
 def many_runs() -> Iterator[Figure]:
-    """Many small runs at once, and a store in which nothing is to be done."""
-    with tempfile.TemporaryDirectory() as name, _server(Path(name)) as server:
-        folder = Path(name)
-        paths = [_record(folder / "runs", 20) for _ in range(SMALL_RUNS)]
+    """Many small runs at once."""
+    with tempfile.TemporaryDirectory() as name, _server(Path(name)):
+        paths = [_record(Path(name) / "runs", 20) for _ in range(SMALL_RUNS)]
         spent = _timed(lambda: _sync(paths))
         yield Figure(f"{SMALL_RUNS} runs of 20 rows", spent / SMALL_RUNS, "s a run", 0.3)
+
+
+def nothing_to_do() -> Iterator[Figure]:
+    """A store in which everything has arrived."""
+    with tempfile.TemporaryDirectory() as name, _server(Path(name)) as server:
+        folder = Path(name)
+        path = _record(folder / "runs", 20)
+        _sync([path])
         for number in range(UNCHANGED_RUNS):
-            shutil.copytree(paths[0], folder / "unchanged" / f"{paths[0].name}{number:05d}")
-        asked = len(server.requests())
+            shutil.copytree(path, folder / "unchanged" / f"{path.name}{number:05d}")
+        asked, before = len(server.requests()), children_cpu()
         spent = _timed(lambda: _command("sync", folder / "unchanged"))
-        yield Figure(f"wandbkeras sync of {UNCHANGED_RUNS} runs, nothing to do", spent, "s", 5)
+        what = f"wandbkeras sync of {UNCHANGED_RUNS} runs, nothing to do"
+        yield Figure(what, spent, "s", 5)
+        yield Figure(f"{what}, CPU", children_cpu() - before, "s", 5)
         yield Figure("requests for them", len(server.requests()) - asked, "", 0)
 
 
@@ -89,6 +102,54 @@ def memory() -> Iterator[Figure]:
             check=True,
         )
         yield Figure(f"rendering {MANY_ROWS:,} rows: peak memory", float(done.stdout), "MB", 500)
+
+
+def disk() -> Iterator[Figure]:
+    """The disk that a sync takes for a run with a large checkpoint, beside that of the run."""
+    with tempfile.TemporaryDirectory() as name, _server(Path(name)):
+        folder = Path(name)
+        model = folder / "model.bin"
+        with model.open("wb") as file:
+            for _ in range(CHECKPOINT_BYTES // len(_NOISE)):
+                file.write(_NOISE)
+        run = wandbkeras.init(project="bench", dir=folder / "runs")
+        run.log_artifact(model, name="model", type="model")
+        run.finish()
+        model.unlink()
+        (folder / "temporary").mkdir()
+        # The server keeps its own copy: only what the client and we write beside is counted.
+        os.environ["TMPDIR"] = tempfile.tempdir = str(folder / "temporary")
+        try:
+            with _most_bytes(folder / "temporary", folder / "home") as most:
+                _sync([Path(run.dir or "")])
+        finally:
+            del os.environ["TMPDIR"]
+            tempfile.tempdir = None
+        yield Figure(f"disk beside a {CHECKPOINT_BYTES / 1e9:g} GB checkpoint", most[0], "MB", 10)
+
+
+@contextmanager
+def _most_bytes(*folders: Path) -> Iterator[list[float]]:
+    """Find out the most that directories hold at a time, in MB, looking twenty times a second."""
+    most, stop = [0.0], threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(0.05):
+            done = subprocess.run(["du", "-scB1", *folders], capture_output=True, text=True)
+            most[0] = max(most[0], int(done.stdout.splitlines()[-1].split()[0]) / 1e6)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield most
+    finally:
+        stop.set()
+        thread.join()
+
+
+def metrics(step: int) -> dict[str, float]:
+    """Return ten scalars."""
+    return {f"metric_{number}": number + 1 / (step + 1) for number in range(10)}
 
 
 def report_memory(path: Path, directory: Path) -> None:
@@ -117,7 +178,7 @@ def _wandb(folder: Path, mode: str) -> None:
     """Log as many rows with wandb itself, in a process of its own."""
     folder.mkdir()
     code = (
-        "import sys; sys.path.insert(0, 'scripts'); import wandb; from bench import metrics;"
+        "import sys; sys.path[:0] = ['scripts', '.']; import wandb; from bench_sync import metrics;"
         f"run = wandb.init(project='bench', mode='{mode}', dir='{folder}',"
         " settings=wandb.Settings(x_disable_stats=True, console='off'));"
         f"[run.log(metrics(row)) for row in range({ROWS})]; run.finish()"

@@ -316,12 +316,13 @@ def _open(path: Path, root: Path | None) -> int:
 
 def _open_directory(path: Path, root: Path) -> int:
     """Open the directory ``path`` at or below ``root``, following no link below ``root``."""
-    depth = len(root.parts)
-    if path.parts[:depth] != root.parts:
+    parts, outside = path.parts, root.parts
+    depth = len(outside)
+    if parts[:depth] != outside:
         raise ValueError(f"{path} is not in {root}")
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
     fd = os.open(root, flags)
-    for name in path.parts[depth:]:
+    for name in parts[depth:]:
         outer = fd
         try:
             fd = os.open(name, flags | os.O_NOFOLLOW, dir_fd=outer)

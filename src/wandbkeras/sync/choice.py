@@ -37,6 +37,8 @@ class Choice:
 
     def of(self, run: StoredRun) -> Choice:
         """Return what the choice means for a run: what it has none of can't be left out."""
+        if self.artifacts and self.files and not self.redact:
+            return self
         total = run.folded
         return replace(
             self,
@@ -55,7 +57,7 @@ class Choice:
             for name, value in replaced.items()
             if getattr(self, name) is None
         }
-        return replace(self, **kept)
+        return replace(self, **kept) if kept else self
 
     @property
     def left_out(self) -> list[str]:

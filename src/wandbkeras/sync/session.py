@@ -96,14 +96,17 @@ class Session:
 
     def choice(self, run: StoredRun) -> Choice:
         """Return what of the run is sent; what replaced its names there before stays so."""
-        return self._choice(run, read_receipts(self.directory(run)))
+        return self._choice(run, self.destination(run), read_receipts(self.directory(run)))
 
     def proof(self, run: StoredRun) -> Receipt | None:
         """Return the receipt that makes a sync needless, if there is one."""
         found = receipts_by_name(self.directory(run))
-        choice = self._choice(run, found.values())
-        receipt = found.get(receipt_name(self.destination(run), choice))
-        if receipt is None or self.options.check or receipt.replaced != choice.replaced:
+        if not found or self.options.check:
+            return None
+        destination = self.destination(run)
+        choice = self._choice(run, destination, found.values())
+        receipt = found.get(receipt_name(destination, choice))
+        if receipt is None or receipt.replaced != choice.replaced:
             return None
         return receipt if receipt.fingerprint == fingerprint(run) else None
 
@@ -118,8 +121,9 @@ class Session:
             for failure in read_failures(directory)
         )
 
-    def _choice(self, run: StoredRun, receipts: Iterable[Receipt]) -> Choice:
-        destination = self.destination(run)
+    def _choice(
+        self, run: StoredRun, destination: Destination, receipts: Iterable[Receipt]
+    ) -> Choice:
         replaced: dict[str, Any] = {}
         for receipt in sorted(receipts, key=lambda receipt: receipt.time):
             if receipt.destination == destination:
