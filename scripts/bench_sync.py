@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import wandb
 from bench import Figure, children_cpu
 
 ROOT = Path(__file__).parents[1]
@@ -163,6 +164,7 @@ def _server(folder: Path) -> LoopbackServer:
     server = LoopbackServer(folder / "server").start()
     (folder / "home").mkdir()
     os.environ |= server.environ(folder / "home")
+    wandb.teardown()  # forgets the server of the figures before
     return server
 
 
@@ -195,7 +197,8 @@ def _render(content: Content, directory: Path) -> None:
 def _sync(paths: list[Path], **options: Any) -> list[Result]:
     chosen = Options(**{"timeout_s": TIMEOUT_S, "settle_s": 0.0, **options})
     results = list(sync(paths, chosen))
-    assert [result.error for result in results if result.error] == []
+    errors = [str(result.error) for result in results if result.error]
+    assert errors == [], errors
     return results
 
 
