@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import pty
 import re
 import subprocess
 import sys
@@ -60,6 +62,30 @@ def command(
         capture_output=True,
         text=True,
     )
+
+
+def on_a_terminal(
+    *arguments: str | Path, env: Mapping[str, str], program: str | Path = COMMAND
+) -> tuple[int, str]:
+    """Run the command with a terminal for everything; return exit code and what was seen."""
+    controller, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [program, *map(str, arguments)], env=env, stdin=terminal, stdout=terminal, stderr=terminal
+    )
+    os.close(terminal)
+    seen = b""
+    try:
+        while chunk := os.read(controller, 4096):
+            seen += chunk
+    except OSError:  # how Linux says that the terminal was closed
+        pass
+    os.close(controller)
+    return process.wait(), seen.decode()
+
+
+def plain(seen: str) -> str:
+    """Return what was seen without colours and movements."""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen)
 
 
 def printed(done: subprocess.CompletedProcess[str]) -> Any:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import pty
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from wandbkeras_cli.output import human_size
 
 import wandbkeras
 from tests.server.process import LoopbackServer
-from tests.syncing import COMMAND, command, printed, until
+from tests.syncing import COMMAND, command, on_a_terminal, plain, printed, until
 from wandbkeras import Run
 
 
@@ -27,30 +26,6 @@ def finished(start: Callable[..., Run]) -> Path:
     run.log({"loss": 1.0})
     run.finish()
     return Path(run.dir or "")
-
-
-def on_a_terminal(
-    *arguments: str | Path, env: Mapping[str, str], program: str | Path = COMMAND
-) -> tuple[int, str]:
-    """Run the command with a terminal for everything; return exit code and what was seen."""
-    controller, terminal = pty.openpty()
-    process = subprocess.Popen(
-        [program, *map(str, arguments)], env=env, stdin=terminal, stdout=terminal, stderr=terminal
-    )
-    os.close(terminal)
-    seen = b""
-    try:
-        while chunk := os.read(controller, 4096):
-            seen += chunk
-    except OSError:  # how Linux says that the terminal was closed
-        pass
-    os.close(controller)
-    return process.wait(), seen.decode()
-
-
-def plain(seen: str) -> str:
-    """Return what was seen without colours and movements."""
-    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen)
 
 
 @pytest.mark.parametrize("name", ["", *cli.commands])

@@ -78,13 +78,14 @@ def human_size(size: int) -> str:
     return f"{number:.1f} TB"
 
 
-def human_time(seconds: float) -> str:
+def human_time(moment: float, *, seconds: bool = False) -> str:
     """Return a moment, given in seconds since the epoch, in UTC.
 
-    >>> human_time(1795412700.0)
-    '2026-11-23 05:45'
+    >>> human_time(1795412700.0), human_time(1795412700.0, seconds=True)
+    ('2026-11-23 05:45', '2026-11-23 05:45:00')
     """
-    return f"{datetime.fromtimestamp(seconds, tz=timezone.utc):%Y-%m-%d %H:%M}"
+    pattern = "%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M"
+    return datetime.fromtimestamp(moment, tz=timezone.utc).strftime(pattern)
 
 
 def _finite(value: Any) -> Any:

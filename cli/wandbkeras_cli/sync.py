@@ -19,6 +19,7 @@ from wandbkeras_cli.paths import (
 from wandbkeras_cli.preview import show_previews
 from wandbkeras_cli.progress import Progress
 from wandbkeras_cli.sync_options import options_of, sync_options
+from wandbkeras_cli.watch import pace_of, watch, watch_options
 
 if TYPE_CHECKING:
     from wandbkeras.sync.options import Result
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @selection_options
 @sync_options
+@watch_options
 @state_dir_option
 @click.option("--dry-run", is_flag=True, help="Only say what would go where; asks the server.")
 @click.option("-q", "--quiet", is_flag=True, help="Print troubles only.")
@@ -52,9 +54,15 @@ def sync(
     Example:
       wandbkeras sync runs
       wandbkeras sync runs --include tag=baseline --exclude state=running --dry-run
+      wandbkeras sync runs --watch --exit-when-done
     """
     options = options_of(said, state_dir)
-    directories = selected(run_directories(paths or (Path("runs"),)), include, exclude)
+    paths = paths or (Path("runs"),)
+    pace = pace_of(said)
+    if pace is not None:
+        code = watch(paths, include, exclude, options, pace, quiet=quiet, as_json=as_json)
+        click.get_current_context().exit(code)
+    directories = selected(run_directories(paths), include, exclude)
     # wandb takes a second to import, which no other command should wait for.
     from wandbkeras.sync.engine import sync as sync_runs
     from wandbkeras.sync.preview import preview

@@ -114,7 +114,12 @@ class Delivery:
         content, server, options = self.content, self.session.server(), self.session.options
         self.session.progress(f"{content.info.id}: asking {server.base_url} what it holds")
         plan = make_plan(
-            content, self.destination, server, settle_s=options.settle_s, level=options.level
+            content,
+            self.destination,
+            server,
+            settle_s=options.settle_s,
+            level=options.level,
+            keep_alive_s=options.keep_alive_s,
         )
         # First, because it finds damage: of what is damaged no run is made.
         self._folders = [] if plan.complete else self._rendered(plan, scratch)

@@ -38,10 +38,11 @@ class Locks:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def acquire(self, directory: Path) -> None:
+    def acquire(self, directory: Path, purpose: str = "is syncing this run") -> None:
         """Lock the run whose receipts lie in ``directory``; LockedError if another one holds it.
 
-        UsageError where no file can be made: no receipt could be written either.
+        UsageError where no file can be made: no receipt could be written either. ``purpose`` is
+        what the other one does, as the message says it.
         """
         for attempt in range(_TRIES):
             mine = _announce(directory)
@@ -52,7 +53,9 @@ class Locks:
             mine.unlink()
             if attempt < _TRIES - 1:  # perhaps it came at the same moment and has given way, too
                 time.sleep(random.uniform(0.0, _LONGEST_PAUSE_S))
-        raise LockedError(f"{directory}: {_owner(others[0])}: try again when it has ended")
+        raise LockedError(
+            f"{directory}: {_owner(others[0])} {purpose}: try again when it has ended"
+        )
 
     def release(self, directory: Path) -> None:
         """Give the lock back; nothing happens if it isn't held."""
@@ -126,5 +129,5 @@ def _process(path: Path) -> dict[str, Any]:
 def _owner(path: Path) -> str:
     with suppress(OSError):
         process = _process(path)
-        return f"process {process.get('pid')} on {process.get('host')} is syncing this run"
-    return "another process is syncing this run"
+        return f"process {process.get('pid')} on {process.get('host')}"
+    return "another process"

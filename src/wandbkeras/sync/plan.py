@@ -51,8 +51,12 @@ def make_plan(
     *,
     settle_s: float,
     level: Level = "full",
+    keep_alive_s: float | None = None,
 ) -> Plan:
     """Ask the server and return the plan; ConflictError if it holds something else.
+
+    A running run that the server has not heard of for ``keep_alive_s`` is not complete there: it
+    would be taken for crashed.
 
     Before going on after rows that it holds, their number must hold still for ``settle_s``
     seconds: it lags behind, and the client appends after the true one.
@@ -72,6 +76,8 @@ def make_plan(
     missing = missing_artifacts(content, remote)
     files = tuple(file_differences(content, remote))
     complete = held == len(content.steps) and not missing and not differences(content, remote)
+    if keep_alive_s is not None and content.is_running:
+        complete = complete and time.time() - remote.heartbeat < keep_alive_s
     return Plan(destination, entity, held, missing, files, complete, remote)
 
 
