@@ -452,7 +452,7 @@ def bench_of_sync(part: str) -> Iterator[Figure]:
     yield from getattr(bench_sync, part)()
 
 
-SYNC = ("throughput", "many_runs", "nothing_to_do", "memory", "disk")
+SYNC = ("throughput", "many_runs", "nothing_to_do", "watching", "memory", "disk")
 BENCHES: dict[str, Callable[[], Iterator[Figure]]] = {
     "log": bench_log,
     "read": bench_read,

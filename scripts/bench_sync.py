@@ -23,17 +23,19 @@ sys.path.insert(0, str(ROOT))
 
 import wandbkeras  # noqa: E402
 from tests.server.process import LoopbackServer  # noqa: E402
-from wandbkeras.store.reader import StoredRun  # noqa: E402
+from wandbkeras.store.reader import Store, StoredRun  # noqa: E402
 from wandbkeras.sync.content import Content  # noqa: E402
 from wandbkeras.sync.destination import Destination  # noqa: E402
 from wandbkeras.sync.engine import sync  # noqa: E402
 from wandbkeras.sync.options import Options, Result  # noqa: E402
 from wandbkeras.sync.plan import Plan  # noqa: E402
 from wandbkeras.sync.render import render  # noqa: E402
+from wandbkeras.sync.watch import Pace, Watcher  # noqa: E402
 
 ROWS = 100_000
 SMALL_RUNS = 500
 UNCHANGED_RUNS = 5_000
+WATCHED_RUNS, LOOKS = 1_000, 20
 MANY_ROWS = 5_000_000
 CHECKPOINT_BYTES = 2_000_000_000
 TIMEOUT_S = 900.0
@@ -84,6 +86,31 @@ def nothing_to_do() -> Iterator[Figure]:
         what = f"wandbkeras sync of {UNCHANGED_RUNS} runs, nothing to do"
         yield Figure(what, spent, "s", 5)
         yield Figure(f"{what}, CPU", children_cpu() - before, "s", 5)
+        yield Figure("requests for them", len(server.requests()) - asked, "", 0)
+
+
+def watching() -> Iterator[Figure]:
+    """What a watcher takes when nothing happens to the runs that it watches."""
+    with tempfile.TemporaryDirectory() as name, _server(Path(name)) as server:
+        folder = Path(name)
+        path = _record(folder / "runs", 20)
+        _sync([path])
+        for number in range(1, WATCHED_RUNS):
+            shutil.copytree(path, folder / "runs" / f"{path.name}{number:05d}")
+        asked, looks, stopping = len(server.requests()), [], threading.Event()
+
+        def find() -> list[Path]:
+            looks.append(time.process_time())
+            if len(looks) > LOOKS:
+                stopping.set()
+            return Store(folder / "runs").paths()
+
+        watcher = Watcher(find, [folder], Options(), Pace(interval_s=0.01), stopping=stopping)
+        assert list(watcher.events()) == []
+        spent = (looks[-1] - looks[1]) / (len(looks) - 2)
+        of_a_core = 100 * spent / Pace().interval_s
+        yield Figure(f"watching {WATCHED_RUNS} finished runs, a look", spent * 1e3, "ms of CPU")
+        yield Figure("watching them, at the default interval", of_a_core, "% of a core", 1)
         yield Figure("requests for them", len(server.requests()) - asked, "", 0)
 
 
