@@ -287,7 +287,7 @@ def read_run(root: Path, *, host: str, now: float) -> Run:
     run.state["artifacts"] = [name for name in run.state["artifacts"] if name not in dropped]
     paths = [root / "artifacts" / name for name in run.state["artifacts"]]
     found = [parse_document(path.read_bytes(), "artifact") for path in paths]
-    default: Record = {"references": {}, "tables": {}, "used": False}
+    default: Record = {"references": {}, "tables": {}, "used": False, "step": None}
     run.artifacts = [{**default, **artifact} for artifact in found]
     lost = {path for path, _, _ in run.damage if path.startswith("tables/")}
     run.rows = [

@@ -134,3 +134,11 @@ def test_a_table_comes_back_from_its_document() -> None:
     again.summarise({"a": 2, "c": 5}, summary)
     assert summary == {"a": {"max": 3, "mean": 2.0}, "b": {"last": 1}, "c": {"last": 5}}
     assert again.missing_step_metrics({"a": 1}) == {"epoch": 4}
+
+
+def test_what_a_prefix_says_is_not_told_twice() -> None:
+    """As W&B is told online: a metric is named beside its glob only where it differs from it."""
+    table = _table(MetricDefinition("v*", summary=("max",)), MetricDefinition("va", hidden=True))
+    table.summarise({"va": 1, "vb": 2, "w": 3}, {})
+    assert [definition.name for definition in table.all()] == ["va", "vb", "v*"]
+    assert [definition.name for definition in table.told()] == ["va", "v*"]

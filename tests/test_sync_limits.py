@@ -100,3 +100,27 @@ def test_a_preview_tells_what_is_known(
         f"{run.id}: would send 1 rows, 1 artifact versions and 0 files (1.0 kB) to " in done.stdout
     )
     assert done.stdout.endswith("1 rows are there already; 1 artifact versions are there already\n")
+
+
+def test_names_that_are_the_clients_do_no_harm(
+    start: Callable[..., Run],
+    server: LoopbackServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No name, ``_wandb`` and ``_step``: what the client would drop is not sent, all else is."""
+    connect(server, tmp_path / "home", monkeypatch)
+    run = start(project="digits", config={"_wandb": 1, "lr": 0.1})
+    run.log({"": 1, "_wandb": 2, "loss": 0.5})
+    run.summary.update({"_step": 7, "_wandb": 3})
+    run.finish()
+    result = sync_one(run.dir)
+    assert (result.outcome, result.error) == ("verified", None)
+    found = held(server, run.id)
+    (row,) = found.rows
+    assert ("" in row, row["_wandb"], row["loss"]) == (False, 2, 0.5)
+    assert (found.summary["_step"], found.summary["loss"]) == (0, 0.5)
+    assert found.config_values == {"lr": 0.1}
+    (receipt,) = receipts(Path(run.dir or ""))
+    (line,) = receipt.not_sent
+    assert line.startswith("'' in 1 rows, the first at step 0 and the summary: W&B's client drops")

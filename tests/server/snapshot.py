@@ -117,7 +117,7 @@ def _console_text(line: str) -> str:
 
 
 def violations(directory: Path) -> list[Violation]:
-    with _open(directory) as db:
+    with opened(directory) as db:
         return [
             Violation(*row)
             for row in db.execute(
@@ -127,7 +127,7 @@ def violations(directory: Path) -> list[Violation]:
 
 
 def requests(directory: Path) -> list[RequestLine]:
-    with _open(directory) as db:
+    with opened(directory) as db:
         return [
             RequestLine(*row)
             for row in db.execute(
@@ -137,7 +137,7 @@ def requests(directory: Path) -> list[RequestLine]:
 
 
 def run_ids(directory: Path, entity: str, project: str) -> list[str]:
-    with _open(directory) as db:
+    with opened(directory) as db:
         return [
             row[0]
             for row in db.execute(
@@ -149,7 +149,7 @@ def run_ids(directory: Path, entity: str, project: str) -> list[str]:
 
 
 def run(directory: Path, entity: str, project: str, run_id: str) -> RunSnapshot:
-    with _open(directory) as db:
+    with opened(directory) as db:
         row = db.execute(
             "select r.* from runs r join projects p on p.pk = r.project"
             " where p.entity = ? and p.name = ? and r.name = ?",
@@ -196,7 +196,7 @@ def run(directory: Path, entity: str, project: str, run_id: str) -> RunSnapshot:
 
 
 def artifacts(directory: Path, entity: str, project: str, name: str) -> list[ArtifactSnapshot]:
-    with _open(directory) as db:
+    with opened(directory) as db:
         rows = db.execute(
             "select a.pk from artifacts a join collections c on c.pk = a.collection"
             " join projects p on p.pk = c.project"
@@ -208,7 +208,7 @@ def artifacts(directory: Path, entity: str, project: str, name: str) -> list[Art
 
 
 @contextmanager
-def _open(directory: Path) -> Iterator[sqlite3.Connection]:
+def opened(directory: Path) -> Iterator[sqlite3.Connection]:
     db = sqlite3.connect(directory / DATABASE)
     db.row_factory = sqlite3.Row
     try:

@@ -63,6 +63,7 @@ class RunFiles:
                     references=dict(artifact.references),
                     tables=tables,
                     used=used,
+                    step=step,
                 )
                 self._logged[writer.artifact(version)] = version
             except (OSError, DiskFullError):

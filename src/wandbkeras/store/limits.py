@@ -1,7 +1,8 @@
 """What W&B takes of a row or a summary: told when it is recorded, and left out when it is synced.
 
 Source: wandb 0.31. Its client skips a line of the history that is too long, and with it a summary
-that such a value is in; its own histograms have 512 bins and finite edges.
+that such a value is in; its own histograms have 512 bins and finite edges. It drops a metric whose
+name is empty.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ def beyond(values: Mapping[str, Any]) -> dict[str, str]:
     >>> beyond({"h": {"_type": "histogram", "values": [0] * 600, "bins": [1.0] * 601}})
     {'h': '600 bins, W&B takes 512'}
     """
-    if len(values) < _FEW and _SMALL.issuperset(map(type, values.values())):
+    if len(values) < _FEW and _SMALL.issuperset(map(type, values.values())) and "" not in values:
         return {}
-    found = {key: reason for key, value in values.items() if (reason := _histogram(value))}
+    found = {key: reason for key, value in values.items() if (reason := _reason(key, value))}
     left = {key: v for key, v in values.items() if key not in found and not _is_graph(v)}
     names = 6 * sum(map(len, left)) + 4 * len(left) + _RESERVED_BYTES
     if names + sum(map(_most_bytes, left.values())) <= MAX_LINE_BYTES:
@@ -57,6 +58,10 @@ def json_bytes(value: Any) -> int:
     13
     """
     return len(json.dumps(value, ensure_ascii=False).encode())
+
+
+def _reason(key: str, value: Any) -> str | None:
+    return _histogram(value) if key else "W&B's client drops a metric without a name"
 
 
 def _histogram(value: Any) -> str | None:

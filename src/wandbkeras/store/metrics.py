@@ -123,6 +123,20 @@ class MetricTable:
         """Return every definition, globs after names."""
         return [*self.definitions.values(), *self._globs.values()]
 
+    def told(self) -> list[MetricDefinition]:
+        """Return the definitions but those that say no more of a metric than its glob does."""
+        globs = self._globs.values()
+        return [
+            definition
+            for definition in self.all()
+            if definition.is_glob
+            or not any(
+                definition.name.startswith(glob.name[:-1])
+                and definition == replace(glob, name=definition.name)
+                for glob in globs
+            )
+        ]
+
     def expand_globs(self, row: Mapping[str, Any]) -> None:
         """Define each metric of ``row`` that a prefix covers; names with '_' first are W&B's."""
         for key in row:

@@ -164,7 +164,7 @@ class ArtifactVersion:
     """One version of an artifact as a run logged it.
 
     ``files`` maps paths to their content, ``references`` other paths to what lies elsewhere,
-    ``tables`` names to tables. ``used``: the run took it in, too.
+    ``tables`` names to tables. ``used``: the run took it in, too. ``step`` is where the run was.
     """
 
     name: str
@@ -176,6 +176,7 @@ class ArtifactVersion:
     references: Mapping[str, Reference] = field(default_factory=dict)
     tables: Mapping[str, TableFile] = field(default_factory=dict)
     used: bool = False
+    step: int | None = None
 
     @property
     def blobs(self) -> set[str]:

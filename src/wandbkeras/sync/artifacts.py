@@ -192,4 +192,5 @@ def _of_table(run_id: str, table: StoredTable) -> ArtifactVersion:
         type=_TABLE_TYPE,
         aliases=("latest",),
         tables={safe_path(table.key): table.file},
+        step=table.step,
     )

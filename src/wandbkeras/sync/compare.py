@@ -8,11 +8,9 @@ from typing import Any
 
 from wandbkeras.store.schema import Row
 from wandbkeras.sync.artifacts import Artifact
-from wandbkeras.sync.content import Content
+from wandbkeras.sync.content import CLIENTS_SUMMARY, Content
 from wandbkeras.sync.readback import RemoteArtifact, RemoteRun
 
-# What W&B's client puts into the summary itself.
-_INTERNAL_SUMMARY = {"_wandb", "_step"}
 _NON_FINITE = {"NaN": "nan", "Infinity": "inf", "-Infinity": "-inf"}
 
 
@@ -80,7 +78,7 @@ def differences(content: Content, remote: RemoteRun, sent: Collection[Artifact] 
     if content.remote_state != remote.state:
         found.append(f"state: expected {content.remote_state}, found {remote.state}")
     config = _mapping_difference(content.config, remote.config)
-    summary = {k: v for k, v in remote.summary.items() if k not in _INTERNAL_SUMMARY}
+    summary = {k: v for k, v in remote.summary.items() if k not in CLIENTS_SUMMARY}
     summary_text = _mapping_difference(content.summary, summary)
     found += [f"config: {config}"] if config else []
     found += [f"summary: {summary_text}"] if summary_text else []

@@ -35,6 +35,10 @@ from wandbkeras.sync.held_tables import HeldTables
 from wandbkeras.sync.imported import FOLDER, Imported
 from wandbkeras.sync.media import Rendered, media_path, rendered
 
+# What W&B's client itself keeps in a summary and in a config; it drops what others put there.
+CLIENTS_SUMMARY = frozenset({"_wandb", "_step"})
+_CLIENTS_CONFIG = "_wandb"
+
 
 class Content:
     """A stored run as W&B must hold it; ``namespace`` tells its place from all others there.
@@ -52,8 +56,8 @@ class Content:
         self.info: RunInfo = self.choice.info(run.info)
         self.state: State = run.state
         total = run.folded
-        self.config: Mapping[str, Any] = _config_wire(self.choice.config(total.config))
-        self.metrics: list[MetricDefinition] = total.metrics.all()
+        self.config: Mapping[str, Any] = _config_of(self.choice.config(total.config))
+        self.metrics: list[MetricDefinition] = total.metrics.told()
         self.runtime: float = total.runtime
         self.process: Mapping[str, Any] = run.attempts[0].state.process if run.attempts else {}
         self.exit_code: int = total.exit_code if total.exit_code is not None else 1
@@ -122,7 +126,8 @@ class Content:
         it out if it sends none.
         """
         total = self.run.folded
-        summary = {key: item.value for key, item in self._summary.items()}
+        own = CLIENTS_SUMMARY
+        summary = {key: item.value for key, item in self._summary.items() if key not in own}
         summary = self._taken(summary, None)
         if total.last_step is not None:
             summary["_timestamp"] = total.last_row_timestamp
@@ -272,6 +277,10 @@ def _beyond_text(key: str, found: Mapping[int | None, str]) -> str:
     places = [f"{len(steps)} rows, the first at step {steps[0]}"] if steps else []
     places += ["the summary"] if None in found else []
     return f"{key!r:.200} in {' and '.join(places)}: {next(iter(found.values()))}"
+
+
+def _config_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: item for key, item in _config_wire(config).items() if key != _CLIENTS_CONFIG}
 
 
 def _config_wire(value: Any) -> Any:

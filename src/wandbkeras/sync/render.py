@@ -127,6 +127,7 @@ def _artifact(content: Content, plan: Plan, artifact: Artifact, outbox: Outbox) 
         },
         staging_directory=outbox.staging.resolve(),
         used=version.used,
+        step=version.step,
     )
 
 

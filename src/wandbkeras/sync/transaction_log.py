@@ -186,10 +186,11 @@ def artifact(
     files: Mapping[str, ManifestEntry],
     staging_directory: Path,
     used: bool = False,
+    step: int | None = None,
 ) -> pb.Record:
     """Return a version of an artifact, its files uploaded from where they lie.
 
-    ``used``: the run takes it in, too.
+    ``used``: the run takes it in, too. ``step`` is where the run was when it was logged.
 
     It is a ``LogArtifactRequest`` and no bare ``ArtifactRecord``, because only the former names a
     staging directory: clients delete staged files after uploading, and in wandb's public source
@@ -216,7 +217,7 @@ def artifact(
         digest=digest,
         digest_algorithm="MANIFEST_MD5",
         description=description or "",
-        metadata=_json(dict(metadata)),
+        metadata=_json(dict(metadata)) if metadata else "",
         aliases=list(aliases),
         finalize=True,
         # As the client does it: taken in, and not made by the run.
@@ -228,7 +229,9 @@ def artifact(
             version=1, storage_policy="wandb-storage-policy-v1", contents=entries
         ),
     )
-    request = pb.LogArtifactRequest(artifact=record, staging_dir=str(staging_directory))
+    request = pb.LogArtifactRequest(
+        artifact=record, history_step=step, staging_dir=str(staging_directory)
+    )
     return pb.Record(request=pb.Request(log_artifact=request))
 
 
