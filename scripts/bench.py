@@ -376,52 +376,18 @@ def bench_histogram() -> Iterator[Figure]:
         yield Figure(f"of np.histogram's time, {kind}", part, "", budget)
 
 
+def bench_fit() -> Iterator[Figure]:
+    """What logging every batch costs a training, beside wandb offline and TensorBoard."""
+    import bench_fit
+
+    yield from bench_fit.batches_logged()
+
+
 def bench_gradients() -> Iterator[Figure]:
     """What following one step an epoch costs a training, beside a second fit that follows none."""
-    import keras
-    import numpy as np
+    import bench_fit
 
-    import wandbkeras
-    from wandbkeras.callbacks import StepGradientHistograms
-
-    layers = keras.layers
-    convolutions = [
-        keras.Input((28, 28, 1)),
-        layers.Conv2D(32, 3, activation="relu"),
-        layers.MaxPooling2D(),
-        layers.Conv2D(64, 3, activation="relu"),
-        layers.MaxPooling2D(),
-        layers.Flatten(),
-        layers.Dense(24, activation="relu"),
-        layers.Dense(10),
-    ]
-    dense = [
-        keras.Input((1024,)),
-        *(layers.Dense(2300, "relu") for _ in range(2)),
-        layers.Dense(980),
-    ]
-    steps = 50
-    for name, stack in (("CNN", convolutions), ("MLP", dense)):
-        made = keras.Sequential(stack)
-        made.compile("sgd", "mse")
-        generator = np.random.default_rng(0)
-        x = generator.normal(size=(32 * steps, *made.input_shape[1:])).astype(np.float32)
-        y = generator.normal(size=(32 * steps, *made.output_shape[1:])).astype(np.float32)
-
-        def epoch(*callbacks: Any, made: Any = made, x: Any = x, y: Any = y) -> None:
-            made.fit(x, y, verbose=0, callbacks=list(callbacks))
-
-        with tempfile.TemporaryDirectory() as folder, wandbkeras.init(dir=folder):
-            followed = StepGradientHistograms()
-            arms = {"alone": epoch, "again": epoch, "followed": lambda: epoch(followed)}  # noqa: B023
-            spent = interleaved(arms, rounds=12)
-            assert not followed.failures
-        millions = made.count_params() / 1e6
-        what = f"{name} of {millions:.2f} M, one of {steps} steps followed"
-        for arm, budget in (("again", None), ("followed", 5)):
-            more = 100 * (ratio(spent[arm], spent["alone"]) - 1)
-            label = "fit again, nothing followed" if arm == "again" else what
-            yield Figure(f"{label}: more than fit alone", more, "%", budget)
+    yield from bench_fit.gradients_followed()
 
 
 def interleaved(arms: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
@@ -460,6 +426,7 @@ BENCHES: dict[str, Callable[[], Iterator[Figure]]] = {
     "list": bench_list,
     "evaluation": bench_evaluation,
     "histogram": bench_histogram,
+    "fit": bench_fit,
     "gradients": bench_gradients,
     "sync": bench_sync,
 }

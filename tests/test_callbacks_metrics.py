@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -135,6 +136,34 @@ def test_batches_that_are_not_logged_cost_nothing() -> None:
         assert callback.on_train_batch_end.__func__ is default
     for callback in (WandbCallback(log_batch_frequency=2), MetricsLogger(2)):
         assert callback.on_train_batch_end.__func__ is not default
+
+
+class Threads(keras.callbacks.Callback):  # type: ignore[misc]
+    """Keeps the loss of each batch, and whether Keras waited for it in the training's thread."""
+
+    async_safe = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.losses: dict[int, float] = {}
+        self.waited: set[bool] = set()
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        self.losses[batch] = (logs or {})["loss"]
+        self.waited.add(threading.current_thread() is threading.main_thread())
+
+
+def test_no_batch_makes_keras_wait_for_the_device(start: Start, stored: Stored) -> None:
+    """On JAX and Torch batches are logged in other threads, in order; TensorFlow always waits."""
+    run = start()
+    threads = Threads()
+    callback = WandbCallback(save_model=False, log_batch_frequency=1, batch_prefix="batch/")
+    x, y = data(60)
+    model().fit(x, y, batch_size=1, verbose=0, callbacks=[threads, callback])
+    run.finish()
+    assert threads.waited == {keras.backend.backend() == "tensorflow"}
+    logged = [row["batch/loss"] for row in _rows(stored(run)) if "batch/loss" in row]
+    assert logged == [threads.losses[batch] for batch in range(60)]
 
 
 def test_keras_own_numbers_are_recorded_exactly(start: Start, stored: Stored) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from wandbkeras.callbacks.batch_order import BatchOrder
 from wandbkeras.callbacks.part import Part, never_raises
 from wandbkeras.errors import UsageError
 
@@ -19,6 +20,9 @@ class MetricsLogger(Part):
             across epochs, and truly: with ``steps_per_execution`` too.
         batch_prefix: put before the names of batch metrics, to keep them apart from the epoch's;
             by default they share their names, as in wandb.
+
+    Keras need not wait for the device to log a batch: on JAX and Torch that is done in other
+    threads, as soon as the values are there.
     """
 
     def __init__(self, log_batch_frequency: int | None = None, batch_prefix: str = "") -> None:
@@ -35,9 +39,15 @@ class MetricsLogger(Part):
         self.epochs_done = 0
         self._batches_before_epoch = 0
         self._batches_in_epoch = 0
-        if log_batch_frequency is not None:
-            # On the instance: a class that overrides the hook makes Keras wait for the device on
-            # every batch (JAX, Torch), also when nothing is logged.
+        self._order = BatchOrder()
+        # TensorFlow is waited for whatever a callback says.
+        is_logged = log_batch_frequency is not None
+        self.async_safe = is_logged and keras.backend.backend() != "tensorflow"
+        # On the instance: of a class it would cost something also when no batch is logged.
+        if self.async_safe:
+            self.on_train_batch_begin = self._begin_batch
+            self.on_train_batch_end = self._log_ended
+        elif is_logged:
             self.on_train_batch_end = self._log_batch
 
     @property
@@ -52,6 +62,7 @@ class MetricsLogger(Part):
     @never_raises
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         self.batches = self.batches  # the next epoch counts its own from 0
+        self._order.clear()
 
     @never_raises
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
@@ -61,6 +72,16 @@ class MetricsLogger(Part):
         if rate is not None:
             row.setdefault("learning_rate", rate)
         self.run.log(row)
+
+    @never_raises
+    def _begin_batch(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        self._order.begin(batch)
+
+    @never_raises
+    def _log_ended(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Log what has ended so far, in order; called in any thread."""
+        for last, values in self._order.end(batch, logs):
+            self._log_batch(last, values)
 
     @never_raises
     def _log_batch(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
@@ -74,7 +95,8 @@ class MetricsLogger(Part):
         self._batches_in_epoch = min(batch + 1, self.params.get("steps") or batch + 1)
         last = self._batches_before_epoch + self._batches_in_epoch - 1
         if last // self.log_batch_frequency * self.log_batch_frequency >= first:
-            self.run.log({self.batch_prefix + key: value for key, value in (logs or {}).items()})
+            row, prefix = logs or {}, self.batch_prefix
+            self.run.log({prefix + key: value for key, value in row.items()} if prefix else row)
 
 
 def learning_rate(model: keras.Model) -> float | None:

@@ -175,11 +175,15 @@ class WandbCallback(AnyKerasCallback):
         for part in self.parts:
             part.said = best.said
             part.commits = False
-        # On the instance, and only where a batch is recorded: see MetricsLogger.
+        # On the instance, and only where it is needed: see MetricsLogger.
+        self.async_safe = metrics.async_safe
         if log_batch_frequency is not None:
             self.on_train_batch_end = metrics.on_train_batch_end
+        self._batch_parts: list[Part] = [metrics] if metrics.async_safe else []
         if isinstance(gradients, StepGradientHistograms):
-            self.on_train_batch_begin = gradients.on_train_batch_begin
+            self._batch_parts.append(gradients)
+        if self._batch_parts:
+            self.on_train_batch_begin = self._begin_batch
 
     def get_flops(self, sample: Any = None) -> float:
         """Return the ``GFLOPs`` of one inference, as :func:`wandbkeras.callbacks.model_flops`."""
@@ -211,6 +215,10 @@ class WandbCallback(AnyKerasCallback):
     def on_test_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         for part in self.parts:
             part.on_test_begin(logs)
+
+    def _begin_batch(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        for part in self._batch_parts:
+            part.on_train_batch_begin(batch, logs)
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         for part in self.parts:
