@@ -63,14 +63,14 @@ def main() -> int:
     return int(not all(figure.kept for figure in figures))
 
 
-def in_a_process(call: str) -> list[float]:
-    """Return the numbers that a function of this file prints in a process of its own.
+def in_a_process(call: str, module: str = "bench") -> list[float]:
+    """Return the numbers that a function of a module here prints in a process of its own.
 
     So imports, threads and memory of one don't count for another.
     """
-    path = os.pathsep.join([".", os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    path = os.pathsep.join(["scripts", os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     env = {**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    code = f"import scripts.bench as b; b.{call}"
+    code = f"import {module} as b; b.{call}"
     done = subprocess.run(
         [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
     )
@@ -285,12 +285,7 @@ def children_cpu() -> float:
 def bench_evaluation() -> Iterator[Figure]:
     """Evaluation tables: peak memory and time do not grow with the rows, but for the rows' work."""
     for images in (5_000, 50_000):
-        code = f"import scripts.bench as b; b.report_evaluation({images})"
-        env = {**os.environ, "PYTHONPATH": ".", "TF_CPP_MIN_LOG_LEVEL": "3"}
-        done = subprocess.run(
-            [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
-        )
-        peak, seconds, plain, size = map(float, done.stdout.split()[-4:])
+        peak, seconds, plain, size = in_a_process(f"report_evaluation({images})")
         name = f"evaluation of {images:,} images"
         yield Figure(f"{name}: peak memory above training without", peak, "MiB", 80)
         yield Figure(f"{name}: both tables", seconds, "s")
@@ -326,17 +321,24 @@ def report_evaluation(images: int) -> None:
     for index in range(Images.num_batches):
         model.predict_on_batch(Images()[index][0])
     plain = time.perf_counter() - start
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory()
     with tempfile.TemporaryDirectory() as folder, wandbkeras.init(dir=folder):
         data = ValidationData(Images())
         tables = EvaluationTables(data, [str(i) for i in range(10)])
         start = time.perf_counter()
         model.fit(x, y, verbose=0, callbacks=[data, tables])
         seconds = time.perf_counter() - start
-        peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+        peak = (peak_memory() - before) / (1 << 20)
         assert not tables.failures
         size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
     print(peak, seconds, plain, size / 1e6)
+
+
+def bench_tables() -> Iterator[Figure]:
+    """A table of 50,000 images that is written batch by batch, and what a sync makes of it."""
+    import bench_tables
+
+    yield from bench_tables.figures()
 
 
 def bench_histogram() -> Iterator[Figure]:
@@ -425,6 +427,7 @@ BENCHES: dict[str, Callable[[], Iterator[Figure]]] = {
     "memory": bench_memory,
     "list": bench_list,
     "evaluation": bench_evaluation,
+    "tables": bench_tables,
     "histogram": bench_histogram,
     "fit": bench_fit,
     "gradients": bench_gradients,

@@ -5,10 +5,12 @@ The checksums are right: whoever writes a file makes its checksum, too.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import json
 import os
+import pickle
 import shutil
 import zlib
 from collections.abc import Callable, Mapping
@@ -151,6 +153,49 @@ def parquet(table: pa.Table, times: int = 1, **options: Any) -> bytes:
         for _ in range(times):
             writer.write_table(table)
     return sink.getvalue()
+
+
+def claiming(table: pa.Table, field: pa.Field) -> bytes:
+    """Write a table whose Arrow schema says that one of its columns is another ``field``."""
+    at = table.column_names.index(field.name)
+    claimed = table.schema.set(at, field).serialize().to_pybytes()
+    sink = io.BytesIO()
+    with pq.ParquetWriter(sink, table.schema, store_schema=False) as writer:
+        writer.write_table(table)
+        metadata = {**(table.schema.metadata or {}), b"ARROW:schema": base64.b64encode(claimed)}
+        writer.add_key_value_metadata(metadata)
+    return sink.getvalue()
+
+
+def _array_bomb(kind: pa.DataType) -> bytes:
+    """One array is missing, and takes as much memory as the others would."""
+    return claiming(history(1, a=pa.array([None], ARRAY)), pa.field("a", kind))
+
+
+ARRAY = pa.list_(pa.float64())
+HUGE = 2**31 - 1
+HUGE_ARRAY = pa.list_(pa.float64(), HUGE)
+
+
+class _Touch:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[[Path], None], tuple[Path]]:
+        return Path.touch, (self.path,)
+
+
+def _pickle(layout: Layout, outside: Path) -> None:
+    """Put in a column that older versions of Arrow unpickle."""
+    extension = {
+        b"ARROW:extension:name": b"arrow.py_extension_type",
+        b"ARROW:extension:metadata": pickle.dumps(_Touch(outside / "made")),
+    }
+    field = pa.field("a", pa.binary(), metadata=extension)
+    table = history(1, a=pa.array([b""]))
+    with_part("history", claiming(table, field))(layout, outside)
 
 
 def history(rows: int = 6, /, **columns: Any) -> pa.Table:
@@ -524,6 +569,15 @@ CASES: dict[str, tuple[Change, str]] = {
     "44 million rows": (with_part("history", _rows_bomb), "inflate"),
     "pages of zeros": (with_part("history", _pages_bomb), "inflate"),
     "a long text 10000 times": (with_part("history", _dictionary_bomb), "inflate"),
+    "an array of 16 gigabytes that is missing": (
+        with_part("history", partial(_array_bomb, HUGE_ARRAY)),
+        PARTS["history"],
+    ),
+    "a tensor of 16 gigabytes that is missing": (
+        with_part("history", partial(_array_bomb, pa.fixed_shape_tensor(pa.float64(), [HUGE]))),
+        PARTS["history"],
+    ),
+    "a column that is a pickle": (_pickle, PARTS["history"]),
     **{
         f"history with {what}": (with_part("history", partial(parquet, table)), PARTS["history"])
         for what, table in {

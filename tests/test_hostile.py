@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
+from tests import hostile, hostile_tables
 from tests.damage import copy, record
-from tests.hostile import CASES
 from tests.server.process import LoopbackServer
 from tests.syncing import ENTITY, PROJECT, connect, sync
 from wandbkeras.errors import DamagedError
 from wandbkeras.store.layout import Layout
 
+CASES = {**hostile.CASES, **hostile_tables.CASES}
 ROOT = Path(__file__).parent.parent
 NAME = "run-20261123_054500-k3j9x2ab"
 # Beside what the sound run takes: a bomb may unfold that far before it is seen for one.

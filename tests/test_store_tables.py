@@ -19,7 +19,8 @@ from PIL import Image as Pillow
 from tests.damage import flipped
 from tests.disks import InterruptedDisk
 from wandbkeras import ClassColumn, Image, ImageColumn, Run, Store, StoredRun, Table
-from wandbkeras.errors import DamagedError, NotFoundError
+from wandbkeras.errors import DamagedError, NotFoundError, StoreError
+from wandbkeras.store import tables
 from wandbkeras.store.disk import Disk
 from wandbkeras.store.layout import Layout
 from wandbkeras.store.repair import repair_run
@@ -145,6 +146,28 @@ def test_a_row_group_is_bounded(layout: Layout) -> None:
         assert max(group.num_rows for group in groups) == 1_000
         assert max(group.total_byte_size for group in groups) < 10 << 20
         assert sum(group.num_rows for group in groups) == file.rows == 2_531
+
+
+def test_arrays_of_zeros_are_read_in_batches_and_as_a_whole(
+    start: Start, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However well a table is compressed, only a row group must have room, and who reads all of it.
+
+    A hundred million zeros are a few hundred kilobytes on disk, as a stranger's bomb would be.
+    """
+    run = start()
+    opened = run.open_table("masks", {"x": None})
+    for _ in range(100):
+        opened.add_batch({"x": np.zeros((1000, 1000), np.uint8)})
+    run.log({"masks": opened})
+    run.finish()
+    (table,) = stored(run).tables()
+    assert table.file.size < 500_000
+    assert sum(batch.num_rows for batch in table.batches()) == 100_000
+    assert table.read().num_rows == 100_000
+    monkeypatch.setattr(tables, "memory_limit", lambda size: 99_000_000)
+    with pytest.raises(StoreError, match="read it in batches"):
+        table.read()
 
 
 @pytest.mark.parametrize("step", range(12))

@@ -283,12 +283,15 @@ def read_rows(history: pa.Table, histograms: pa.Table | None = None) -> Iterator
             yield Row(step, timestamp, runtime, values, attempt)
 
 
-def checked_table(table: pa.Table, stream: str) -> pa.Table:
-    """Return a table that was read, its columns those of its stream; ValueError if they aren't."""
-    names, schema = table.column_names, table.schema
+def check_schema(schema: pa.Schema, stream: str) -> None:
+    """Raise ValueError unless a part of the stream may have these columns.
+
+    It is asked before anything is read: of some types one missing value fills the memory.
+    """
     expected = SCHEMAS.get(stream)
     if expected is None:
-        return table
+        return
+    names = schema.names
     missing, more = set(expected.names).difference(names), set(names).difference(expected.names)
     if len(set(names)) != len(names) or missing or (more and stream != "history"):
         raise ValueError(f"not the columns of the {stream}")
@@ -298,15 +301,24 @@ def checked_table(table: pa.Table, stream: str) -> pa.Table:
         elif field.name == NULLS:
             kinds = (pa.list_(pa.string()),)
         else:
-            kinds = tuple(_TYPES.values()) if stream == "history" else (field.type,)
+            kinds = tuple(_TYPES.values())
         if field.type not in kinds or (is_json(field) and field.type != pa.string()):
             raise ValueError(f"a column {field.name!r:.80} of type {field.type!s:.80}")
+
+
+def checked_table(table: pa.Table, stream: str) -> pa.Table:
+    """Return a table that was read, its columns those of its stream; ValueError if they aren't."""
+    check_schema(table.schema, stream)
+    expected = SCHEMAS.get(stream)
+    if expected is None:
+        return table
+    for field in table.schema:
         if pa.types.is_string(field.type) or pa.types.is_list(field.type):
             table[field.name].validate(full=True)  # Parquet holds any bytes as text
     required = [field.name for field in expected if not field.nullable]
     if any(table[name].null_count for name in required):
         raise ValueError("nothing where there must be a value")
-    lists = [table[name] for name in names if pa.types.is_list(schema.field(name).type)]
+    lists = [table[field.name] for field in table.schema if pa.types.is_list(field.type)]
     if any(pc.list_flatten(column).null_count for column in lists):
         raise ValueError("nothing where there must be an element of a list")
     if stream == "histograms":

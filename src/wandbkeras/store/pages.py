@@ -99,16 +99,49 @@ def check_memory(
 
     ``unread`` are the row groups and columns of chunks that won't be read.
     """
-    limit = FREE_BYTES + INFLATION * len(data)
-    left = limit
-    metadata: pq.FileMetaData = file.metadata
-    for group in range(metadata.num_row_groups):
-        columns = metadata.row_group(group)
-        for index in range(columns.num_columns):
-            if (group, index) not in unread:
-                left -= _cost(data, group, columns.column(index), left)
-            if left < 0:
-                raise ValueError(f"{len(data)} bytes that inflate to more than {limit}")
+    left = limit = memory_limit(len(data))
+    for group in range(file.metadata.num_row_groups):
+        left -= _group_cost(file, data, group, unread, left)
+        if left < 0:
+            raise ValueError(f"{len(data)} bytes that inflate to more than {limit}")
+
+
+def check_row_groups(file: pq.ParquetFile, data: Data) -> None:
+    """Raise ValueError if one row group takes more than reading all of a file may.
+
+    Enough for whoever reads one after the other: all of them may take more than there is memory.
+    """
+    limit = memory_limit(len(data))
+    for group in range(file.metadata.num_row_groups):
+        if _group_cost(file, data, group, (), limit) > limit:
+            raise ValueError(f"{len(data)} bytes that inflate to more than {limit}")
+
+
+def memory_limit(size: int) -> int:
+    """Return the bytes that a file of ``size`` bytes may take in memory."""
+    return FREE_BYTES + INFLATION * size
+
+
+def _group_cost(
+    file: pq.ParquetFile, data: Data, group: int, unread: Collection[tuple[int, int]], left: int
+) -> int:
+    """Return the bytes of a row group in memory, or anything above ``left``."""
+    columns = file.metadata.row_group(group)
+    cost = 0
+    for index in range(columns.num_columns):
+        if cost <= left and (group, index) not in unread:
+            cost += _cost(data, group, columns.column(index), left - cost)
+    # Where an array is missing, there is room for one.
+    arrays = sum(_array_bytes(field.type) for field in file.schema_arrow)
+    return max(cost, max(int(columns.num_rows), 1) * arrays)
+
+
+def _array_bytes(kind: pa.DataType) -> int:
+    """Return the bytes of one value in a column of arrays, 0 of any other column."""
+    if not pa.types.is_fixed_size_list(kind):
+        return 0
+    inner = _array_bytes(kind.value_type) or kind.value_type.bit_width // 8 or 1
+    return int(kind.list_size) * inner
 
 
 def _cost(data: Data, group: int, column: pq.ColumnChunkMetaData, left: int) -> int:

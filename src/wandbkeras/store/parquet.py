@@ -124,6 +124,7 @@ def decode_part(
     """Return the table in a part's bytes (its columns ``names``); DamagedError if it is none."""
     try:
         with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=check_pages) as file:
+            columns.check_schema(file.schema_arrow, path.parent.name)
             check_memory(file, data)
             known = None if names is None else [n for n in names if n in file.schema_arrow.names]
             table = file.read(columns=known)

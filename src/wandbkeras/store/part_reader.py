@@ -59,6 +59,7 @@ class _PartReader:
     def read(self, names: Collection[str] | None) -> pa.Table:
         self._load_ends()
         with pq.ParquetFile(pa.BufferReader(self._buffer)) as file:
+            columns.check_schema(file.schema_arrow, self._part.stream)
             known = file.schema_arrow.names
             wanted = [i for i, name in enumerate(known) if names is None or name in names]
             chunks = chunks_of(file.metadata, self._footer)

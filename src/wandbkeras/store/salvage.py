@@ -192,6 +192,7 @@ class Salvage(Source):
         if not found.chunks and not found.outside:  # only a manifest of a stranger says so
             self.note_file(self.layout.root / part.name, "the SHA-256 does not match", rows=0)
         with pq.ParquetFile(pa.BufferReader(data[: part.size])) as file:
+            columns.check_schema(file.schema_arrow, part.stream)
             check_memory(file, data, {(chunk.group, chunk.column) for chunk in found.chunks})
             for number in range(file.num_row_groups):
                 yield self._row_group(part, file, number, found)

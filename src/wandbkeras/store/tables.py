@@ -17,10 +17,10 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wandbkeras.errors import DamagedError
+from wandbkeras.errors import DamagedError, StoreError
 from wandbkeras.store.disk import Disk, make_directories
 from wandbkeras.store.layout import Layout, open_file
-from wandbkeras.store.pages import FileBytes, check_memory
+from wandbkeras.store.pages import FileBytes, check_row_groups, memory_limit
 from wandbkeras.store.parquet import DiskSink, in_a_line
 from wandbkeras.store.schema import TableFile
 from wandbkeras.store.table_schema import (
@@ -196,9 +196,20 @@ class StoredTable:
             return schema
 
     def read(self) -> pa.Table:
-        """Return the whole table; DamagedError if a byte was changed."""
-        with self.opened() as (parquet, _), _mapped(self.path):
-            return parquet.read()
+        """Return the whole table; DamagedError if a byte was changed.
+
+        StoreError if it takes more memory than a file of its size may: read :meth:`batches` then.
+        """
+        limit = memory_limit(self.file.size)
+        with self.opened() as (parquet, _):
+            batches, size = [], 0
+            for batch in self.batches_of(parquet):
+                batches.append(batch)
+                size += batch.nbytes
+                if size > limit:
+                    what = f"{self.file.size} bytes that take more than {limit} in memory"
+                    raise StoreError(f"{self.path}: {what}; read it in batches")
+            return pa.Table.from_batches(batches, parquet.schema_arrow)
 
     def batches(self, rows: int = _GROUP_ROWS) -> Iterator[pa.RecordBatch]:
         """Yield the table, at most ``rows`` rows at a time; DamagedError if a byte was changed."""
@@ -211,11 +222,17 @@ class StoredTable:
         rows: int = _GROUP_ROWS,
         columns: Sequence[str] | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """Yield the batches of the file that :meth:`opened` gave, of all columns or of some."""
-        batches = parquet.iter_batches(batch_size=rows, columns=columns)
+        """Yield the batches of the file that :meth:`opened` gave, of all columns or of some.
+
+        Each lies in one row group, which as a whole has room in memory.
+        """
+        batches, left = _batches(parquet, rows, columns), self.rows
         while True:
             with _mapped(self.path):
                 batch = next(batches, None)
+                left -= 0 if batch is None else batch.num_rows
+                if left < 0 or (batch is None and left):
+                    raise ValueError(f"{self.rows - left} rows or more, not {self.rows}")
             if batch is None:
                 return
             yield batch
@@ -229,14 +246,24 @@ class StoredTable:
                 data = FileBytes(file)
                 _check_bytes(file, len(data), self.file)
                 parquet = stack.enter_context(pq.ParquetFile(data.source()))
-                check_memory(parquet, data)
                 if parquet.metadata.num_rows != self.rows:
                     raise ValueError(f"{parquet.metadata.num_rows} rows, not {self.rows}")
+                # Before anything is read: of some types one missing value fills the memory.
                 schema = read_schema(parquet.schema_arrow, parquet.metadata.metadata)
+                check_row_groups(parquet, data)
             yield parquet, schema
 
     def __repr__(self) -> str:
         return f"<StoredTable {self.file.path}, {self.rows} rows>"
+
+
+def _batches(
+    parquet: pq.ParquetFile, rows: int, columns: Sequence[str] | None
+) -> Iterator[pa.RecordBatch]:
+    for group in range(parquet.num_row_groups):
+        # There is room for so many rows: of more, a stranger has said nothing.
+        size = max(1, min(rows, parquet.metadata.row_group(group).num_rows))
+        yield from parquet.iter_batches(size, row_groups=[group], columns=columns)
 
 
 def _check_bytes(file: BinaryIO, size: int, expected: TableFile) -> None:
