@@ -37,7 +37,7 @@ FOLDER = "tables/table"
 TABLE = f"{FOLDER}/00000005-001-000-0000.parquet"
 FORGED = f"{FOLDER}/00000003-001-000-0007.parquet"
 OTHER = "tables/model-data-4c7a9460"
-_FORMAT = {b"wandbkeras.version": b"1", b"wandbkeras.json": b"[]"}
+FORMAT = {b"wandbkeras.version": b"1", b"wandbkeras.json": b"[]"}
 
 
 def value(data: bytes, **change: Any) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def table(columns: Any, rows: int = 1, /, **cells: Any) -> bytes:
     description = (
         columns if isinstance(columns, str) else json.dumps({"version": 1, "columns": columns})
     )
-    metadata = {**_FORMAT, b"wandbkeras.table": description.encode()}
+    metadata = {**FORMAT, b"wandbkeras.table": description.encode()}
     is_json = '"json"' in description
     schema = pa.schema(
         [JSON_COLUMN.with_name(n) if is_json else pa.field(n, a.type) for n, a in fields.items()]
@@ -85,7 +85,7 @@ def table(columns: Any, rows: int = 1, /, **cells: Any) -> bytes:
 def claimed(column: pa.Array, kind: str, field_type: pa.DataType) -> bytes:
     """A table of one column, whose Arrow schema says that it is of another type."""
     description = {"version": 1, "columns": [{"name": "x", "kind": kind}]}
-    metadata = {**_FORMAT, b"wandbkeras.table": json.dumps(description).encode()}
+    metadata = {**FORMAT, b"wandbkeras.table": json.dumps(description).encode()}
     made = pa.table({"x": column}).replace_schema_metadata(metadata)
     return claiming(made, pa.field("x", field_type))
 
