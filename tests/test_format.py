@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import os
@@ -27,14 +28,8 @@ from hypothesis import strategies as st
 import wandbkeras
 from tests import strategies
 from tests.disks import InterruptedDisk
-from tests.format_reader import (
-    MAGIC,
-    Run,
-    UnreadableError,
-    parse_document,
-    parse_segment,
-    read_run,
-)
+from tests.format_reader import MAGIC, UnreadableError, parse_document
+from tests.format_run import Run, parse_segment, read_run
 from tests.strategies import canonical
 from wandbkeras.data_types import Mask
 from wandbkeras.errors import NewerFormatError
@@ -64,6 +59,18 @@ VALUES: list[dict[str, Any]] = [
     {"w": 0.125, "late": 0.5, "only none": None},
     {},
 ]
+
+
+def test_the_readers_of_the_document_know_nothing_else() -> None:
+    """The reader in one sitting imports nothing of ours, and those beside it only each other."""
+    for name, ours in (("reader", set()), ("state", {"reader"}), ("run", {"reader", "state"})):
+        tree = ast.parse((Path(__file__).parent / f"format_{name}.py").read_text())
+        nodes = [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
+        modules = {n.module or "" for n in nodes if isinstance(n, ast.ImportFrom)}
+        modules |= {alias.name for n in nodes if isinstance(n, ast.Import) for alias in n.names}
+        assert not any(module.startswith("wandbkeras") for module in modules)
+        beside = {module for module in modules if module.startswith("tests")}
+        assert beside == {f"tests.format_{other}" for other in ours}
 
 
 def independent(root: Path) -> Run:

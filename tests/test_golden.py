@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.format_reader import read_run
+from tests.format_reader import read_rows
+from tests.format_run import read_run
 from tests.strategies import canonical
 from wandbkeras.store.reader import StoredRun
 from wandbkeras.store.verify import verify_run
@@ -56,6 +57,7 @@ def test_the_independent_reader_reads_it_too(root: Path) -> None:
     """Whoever knows the document alone finds the same rows, config, summary and artifacts."""
     expected = json.loads((root.parent / "expected.json").read_text())
     found = read_run(root, host="elsewhere", now=2e9)
+    assert canonical([list(row) for row in read_rows(root)]) == canonical(expected["rows"])
     assert canonical([list(row) for row in found.rows]) == canonical(expected["rows"])
     assert (found.status, found.state["config"]) == (expected["state"], expected["config"])
     assert canonical(found.state["summary"]) == canonical(expected["summary"])
