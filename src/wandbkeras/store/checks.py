@@ -19,10 +19,10 @@ from wandbkeras.store.table_names import TABLE_PATTERN
 # the rest, in docs/format.md, "Limits".
 MAX_VALUE_DEPTH = 32
 MAX_DEPTH = 64
-# Metrics have any name but those of the columns that the store writes itself.
 # The values of metrics that name a table: of one, of a list of images, of an image alone.
 TABLE, IMAGES, IMAGE = "table/parquet", "images/parquet", "image/parquet"
 TABLE_TYPES = frozenset({TABLE, IMAGES, IMAGE})
+# Metrics have any name but those of the columns that the store writes itself.
 RESERVED = frozenset({"_step", "_timestamp", "_runtime", "_attempt", "_null"})
 
 # Numbers that a protobuf message, a date and a column hold.

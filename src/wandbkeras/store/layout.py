@@ -181,9 +181,13 @@ class Layout:
 
     def listed_part(self, name: str) -> Path:
         """Return the path of a part that a manifest names; DamagedError if it is no part."""
+        self.check_part_name(name)
+        return self.root / name
+
+    def check_part_name(self, name: str) -> None:
+        """Raise DamagedError if a manifest names what is no part."""
         if not isinstance(name, str) or not _PART_NAME.fullmatch(name):
             raise DamagedError(f"{self.root}: a manifest names {name!r:.80}, which is no part")
-        return self.root / name
 
     def listed_artifact(self, name: str) -> Path:
         """Return the path of an artifact manifest that an event names."""

@@ -72,7 +72,7 @@ def read_manifest(layout: Layout, attempt: int, writer: int) -> Manifest:
     try:
         given = convert(members, _Members, dec_hook=lambda _, name: layout.listed_damage(name))
         for part in given["parts"]:
-            layout.listed_part(part.name)
+            layout.check_part_name(part.name)
         return Manifest(
             attempt=attempt,
             writer=writer,
