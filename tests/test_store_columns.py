@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.strategies import canonical, rows
-from wandbkeras.store import columns
+from wandbkeras.store import columns, part_schema
 from wandbkeras.store.schema import Row
 
 histories = st.lists(rows, max_size=8)
@@ -26,12 +23,6 @@ def _values(history: pa.Table, histograms: pa.Table | None = None) -> list[Any]:
     return [canonical(row.values) for row in columns.read_rows(history, histograms)]
 
 
-def _through_parquet(table: pa.Table) -> pa.Table:
-    file = io.BytesIO()
-    pq.write_table(table, file)
-    return pq.read_table(file)
-
-
 @given(histories)
 def test_rows_come_back_from_columns(contents: list[dict[str, Any]]) -> None:
     """Any mix of values under any names comes back as it was, with its step and times."""
@@ -41,61 +32,6 @@ def test_rows_come_back_from_columns(contents: list[dict[str, Any]]) -> None:
     assert canonical([row.values for row in found]) == canonical(contents)
     index = [(row.step, row.timestamp, row.runtime, row.attempt) for row in found]
     assert index == [(r.step, r.timestamp, r.runtime, r.attempt) for r in given_rows]
-
-
-@given(st.tuples(histories, histories, histories))
-def test_parts_become_one_table(parts: tuple[list[dict[str, Any]], ...]) -> None:
-    """Tables of different columns and types are joined without changing a value."""
-    tables = [columns.history_table(_rows(part, 100 * i)) for i, part in enumerate(parts)]
-    histograms = pa.concat_tables(
-        columns.histogram_table(_rows(part, 100 * i)) for i, part in enumerate(parts)
-    )
-    contents = [values for part in parts for values in part]
-    joined = columns.concatenate([_through_parquet(table) for table in tables])
-    assert _values(joined, histograms) == canonical(contents)
-    again = columns.concatenate([columns.concatenate(tables[:2]), tables[2]])
-    assert again.schema.equals(joined.schema, check_metadata=False)
-    assert _values(again, histograms) == canonical(contents)
-
-
-def _kind(*values: Any) -> pa.DataType:
-    rows = _rows([{"m": value} for value in values])
-    return columns.history_table(rows).schema.field("m").type
-
-
-def test_a_column_has_the_narrowest_type_that_holds_its_values() -> None:
-    """Bools, ints, floats and strings have columns of their own kind; mixtures have text."""
-    assert _kind(True, False) == pa.bool_()
-    assert _kind(1, -(2**63), 2**63 - 1) == pa.int64()
-    assert _kind(0.5, float("nan")) == pa.float64()
-    assert _kind("a", "b") == pa.string()
-    assert _kind(None, None) == pa.null()
-    assert _kind(1, 0.5) == pa.float64()
-    assert _kind(2**53, 0.5) == pa.float64()
-    assert _kind(2**53 + 1, 0.5) == pa.string()
-    assert _kind(True, 1) == pa.string()
-    assert _kind(1, "a") == pa.string()
-    assert _kind([1.0]) == pa.string()
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        pytest.param([1, 2.5], id="int then float"),
-        pytest.param([2**53 + 1, 2.5], id="a large int then a float"),
-        pytest.param([0.5, "diverged"], id="number then string"),
-        pytest.param(["a", 1, None, True, [1, "x"], -0.0], id="everything"),
-        pytest.param([True, 1], id="a bool is not a number"),
-        pytest.param([float("nan"), float("inf"), "-"], id="non-finite beside text"),
-    ],
-)
-def test_a_metric_may_change_its_kind(values: list[Any]) -> None:
-    """What was logged first does not decide what can be logged later."""
-    contents = [{"m": value} for value in values]
-    whole = columns.history_table(_rows(contents))
-    assert _values(whole) == canonical(contents)
-    singles = [columns.history_table(_rows([row], i)) for i, row in enumerate(contents)]
-    assert _values(columns.concatenate(singles)) == canonical(contents)
 
 
 def test_a_metric_that_appears_late_is_null_before() -> None:
@@ -119,6 +55,6 @@ def test_histograms_are_rows_of_a_table_of_their_own() -> None:
     histogram = {"_type": "histogram", "values": [1, 2], "bins": [0.0, 1.0, 2.0]}
     given_rows = _rows([{"w": histogram, "b": histogram}, {"w": 0.5}])
     table = columns.histogram_table(given_rows)
-    assert table.column_names[:7] == [*columns.INDEX, "key", "values", "bins"]
+    assert table.column_names[:7] == [*part_schema.INDEX, "key", "values", "bins"]
     assert table["key"].to_pylist() == ["w", "b"]
     assert _values(columns.history_table(given_rows), table) == [r.values for r in given_rows]

@@ -10,7 +10,7 @@ import pytest
 
 from tests.damage import flipped
 from wandbkeras.errors import DamagedError
-from wandbkeras.store import chunks, columns, parquet, part_reader
+from wandbkeras.store import chunks, columns, parquet, part_reader, part_schema
 from wandbkeras.store.disk import Disk
 from wandbkeras.store.layout import Layout
 from wandbkeras.store.parquet import Part, write_part
@@ -45,8 +45,8 @@ def test_a_part_is_read_as_it_was_written(layout: Layout, part: Part) -> None:
     """All of it, and the columns that are asked for."""
     rows = list(columns.read_rows(_read(layout, part)))
     assert [dict(row.values) for row in rows] == [_values(step) for step in range(10)]
-    some = _read(layout, part, [*columns.INDEX, "loss", "unknown"])
-    assert some.column_names == [*columns.INDEX, "loss"]
+    some = _read(layout, part, [*part_schema.INDEX, "loss", "unknown"])
+    assert some.column_names == [*part_schema.INDEX, "loss"]
     assert some["loss"].to_pylist() == [1 / (step + 1) for step in range(10)]
 
 
@@ -62,14 +62,14 @@ def test_every_changed_byte_is_noticed(layout: Layout, part: Part) -> None:
 def test_what_is_not_asked_for_is_not_read(layout: Layout, part: Part) -> None:
     """Damage to a column costs nothing to whoever reads another one."""
     path = layout.root / part.name
-    good = _read(layout, part, [*columns.INDEX, "loss"])
+    good = _read(layout, part, [*part_schema.INDEX, "loss"])
     metadata, footer = _metadata(layout, part)
     column = metadata.schema.to_arrow_schema().names.index("note")
     first = next(c for c in chunks.chunks_of(metadata, footer) if c.column == column)
     with flipped(path, first.offset + 30):
-        assert _read(layout, part, [*columns.INDEX, "loss"]) == good
+        assert _read(layout, part, [*part_schema.INDEX, "loss"]) == good
         with pytest.raises(DamagedError, match=f"column {column} of row group 0"):
-            read_part(layout, part, [*columns.INDEX, "note"])
+            read_part(layout, part, [*part_schema.INDEX, "note"])
 
 
 @pytest.mark.parametrize("change", [b"", b"more"])

@@ -9,44 +9,35 @@ in the row's ``_null`` list.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import json
 import operator
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from dataclasses import field as member
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from wandbkeras.errors import DamagedError
 from wandbkeras.store.checks import check_typed, parse_json
+from wandbkeras.store.column_kinds import kind_of_values, metric_field
+from wandbkeras.store.part_schema import (
+    EVENT_SCHEMA,
+    HISTOGRAM_COUNTS,
+    HISTOGRAM_MOMENTS,
+    HISTOGRAM_SCHEMA,
+    INDEX,
+    NULLS,
+    TYPES,
+    is_json,
+)
 from wandbkeras.store.schema import HISTOGRAM, Row
 from wandbkeras.store.state import Event, RunState
 
-ENCODING = b"wandbkeras.encoding"
-JSON_FIELD = {ENCODING: b"json"}
-INDEX = {
-    "_step": pa.int64(),
-    "_timestamp": pa.float64(),
-    "_runtime": pa.float64(),
-    "_attempt": pa.int32(),
-}
-NULLS = "_null"
-_EXACT_IN_DOUBLE = 2**53
 # Values that are no plain element of a column: None is noted, histograms have a part of their own.
 _SPECIAL = frozenset({type(None), dict})
-_TYPES = {
-    "null": pa.null(),
-    "bool": pa.bool_(),
-    "int": pa.int64(),
-    "float": pa.float64(),
-    "string": pa.string(),
-    "json": pa.string(),
-}
 
 
 def is_histogram(value: Any) -> bool:
@@ -136,25 +127,10 @@ def _history(rows: Sequence[Row], logged: _Logged) -> pa.Table:
         nulls = map(logged.nulls.get, range(len(rows)))
         columns[NULLS] = pa.array(nulls, fields[-1].type, size=len(rows))
     for name, metric in logged.metrics.items():
-        kind = _span_of_values(metric).kind
-        fields.append(_field(name, kind))
+        kind = kind_of_values(metric.values, metric.kinds)
+        fields.append(metric_field(name, kind))
         columns[name] = _spread(_array(metric.values, kind), metric.ranges, len(rows))
     return pa.Table.from_arrays(list(columns.values()), schema=pa.schema(fields))
-
-
-# What a histogram of raw values knows beside its bins; a ready-made one doesn't.
-HISTOGRAM_COUNTS = ("count", "nan", "posinf", "neginf", "zero")
-HISTOGRAM_MOMENTS = ("min", "max", "mean", "std")
-HISTOGRAM_SCHEMA = pa.schema(
-    [
-        *(pa.field(name, kind, nullable=False) for name, kind in INDEX.items()),
-        pa.field("key", pa.string(), nullable=False),
-        pa.field("values", pa.list_(pa.float64()), nullable=False),
-        pa.field("bins", pa.list_(pa.float64()), nullable=False),
-        *(pa.field(name, pa.int64()) for name in HISTOGRAM_COUNTS),
-        *(pa.field(name, pa.float64()) for name in HISTOGRAM_MOMENTS),
-    ]
-)
 
 
 def _histograms(rows: Sequence[Row], logged: _Logged) -> pa.Table:
@@ -177,16 +153,6 @@ def _histograms(rows: Sequence[Row], logged: _Logged) -> pa.Table:
     return pa.Table.from_pylist(records, schema=HISTOGRAM_SCHEMA)
 
 
-EVENT_SCHEMA = pa.schema(
-    [
-        pa.field("_timestamp", pa.float64(), nullable=False),
-        pa.field("_attempt", pa.int32(), nullable=False),
-        pa.field("type", pa.string(), nullable=False),
-        pa.field("body", pa.string(), nullable=False, metadata=JSON_FIELD),
-    ]
-)
-
-
 def event_table(events: Iterable[Event], attempt: int) -> pa.Table:
     """Return one row an event, its body as JSON text."""
     records = [
@@ -201,14 +167,6 @@ def event_table(events: Iterable[Event], attempt: int) -> pa.Table:
     return pa.Table.from_pylist(records, schema=EVENT_SCHEMA)
 
 
-# The columns that a part of each stream has, empty as it may be.
-SCHEMAS = {
-    "history": pa.schema([pa.field(name, kind, nullable=False) for name, kind in INDEX.items()]),
-    "histograms": HISTOGRAM_SCHEMA,
-    "events": EVENT_SCHEMA,
-}
-
-
 def read_events(table: pa.Table) -> Iterator[Event]:
     """Yield the events of an event table."""
     for record in table.to_pylist():
@@ -219,43 +177,6 @@ def read_events(table: pa.Table) -> Iterator[Event]:
             text = f"events: a {record['type']!r:.80} event that makes no sense ({error})"
             raise DamagedError(text) from error
         yield event
-
-
-def unified_schema(tables: Iterable[pa.Table]) -> pa.Schema:
-    """Return the schema that holds every value of the history tables exactly."""
-    spans: dict[str, _Span] = {}
-    has_nulls = False
-    for table in tables:
-        has_nulls |= NULLS in table.column_names
-        for field in table.schema:
-            if field.name not in INDEX and field.name != NULLS:
-                span = _span_of_column(field, table[field.name])
-                spans[field.name] = spans.get(field.name, _Span("null")).joined(span)
-    index = [pa.field(name, kind, nullable=False) for name, kind in INDEX.items()]
-    nulls = [pa.field(NULLS, pa.list_(pa.string()))] if has_nulls else []
-    return pa.schema([*index, *nulls, *(_field(name, s.kind) for name, s in spans.items())])
-
-
-def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Return ``table`` with the columns of ``schema``; what it lacks is null."""
-    arrays = []
-    for field in schema:
-        if field.name not in table.column_names:
-            arrays.append(pa.nulls(len(table), field.type))
-            continue
-        column, given = table[field.name], table.schema.field(field.name)
-        if is_json(field) and not is_json(given):
-            texts = [None if v is None else json.dumps(v) for v in column.to_pylist()]
-            arrays.append(pa.array(texts, pa.string()))
-        else:
-            arrays.append(column.cast(field.type))
-    return pa.Table.from_arrays(arrays, schema=schema)
-
-
-def concatenate(tables: Sequence[pa.Table]) -> pa.Table:
-    """Return history tables as one, its column types wide enough for all of them."""
-    schema = unified_schema(tables)
-    return pa.concat_tables([conform(table, schema) for table in tables])
 
 
 def read_rows(history: pa.Table, histograms: pa.Table | None = None) -> Iterator[Row]:
@@ -281,52 +202,6 @@ def read_rows(history: pa.Table, histograms: pa.Table | None = None) -> Iterator
             # Of several writers the first counts, here as in the columns.
             values = {**by_step.get(step, {}), **values}
             yield Row(step, timestamp, runtime, values, attempt)
-
-
-def check_schema(schema: pa.Schema, stream: str) -> None:
-    """Raise ValueError unless a part of the stream may have these columns.
-
-    It is asked before anything is read: of some types one missing value fills the memory.
-    """
-    expected = SCHEMAS.get(stream)
-    if expected is None:
-        return
-    names = schema.names
-    missing, more = set(expected.names).difference(names), set(names).difference(expected.names)
-    if len(set(names)) != len(names) or missing or (more and stream != "history"):
-        raise ValueError(f"not the columns of the {stream}")
-    for field in schema:
-        if field.name in expected.names:
-            kinds = (expected.field(field.name).type,)
-        elif field.name == NULLS:
-            kinds = (pa.list_(pa.string()),)
-        else:
-            kinds = tuple(_TYPES.values())
-        if field.type not in kinds or (is_json(field) and field.type != pa.string()):
-            raise ValueError(f"a column {field.name!r:.80} of type {field.type!s:.80}")
-
-
-def checked_table(table: pa.Table, stream: str) -> pa.Table:
-    """Return a table that was read, its columns those of its stream; ValueError if they aren't."""
-    check_schema(table.schema, stream)
-    expected = SCHEMAS.get(stream)
-    if expected is None:
-        return table
-    for field in table.schema:
-        if pa.types.is_string(field.type) or pa.types.is_list(field.type):
-            table[field.name].validate(full=True)  # Parquet holds any bytes as text
-    required = [field.name for field in expected if not field.nullable]
-    if any(table[name].null_count for name in required):
-        raise ValueError("nothing where there must be a value")
-    lists = [table[field.name] for field in table.schema if pa.types.is_list(field.type)]
-    if any(pc.list_flatten(column).null_count for column in lists):
-        raise ValueError("nothing where there must be an element of a list")
-    if stream == "histograms":
-        edges = pc.subtract(pc.list_value_length(table["bins"]), 1)
-        if not pc.all(pc.equal(edges, pc.list_value_length(table["values"])), min_count=0).as_py():
-            raise ValueError("histograms whose bins don't match their counts")
-    # Whoever wrote it may have put them in another order.
-    return table if stream == "history" else table.select(expected.names).cast(expected)
 
 
 def _from_json(text: str, name: str, step: int) -> Any:
@@ -355,51 +230,10 @@ def _histograms_by_step(table: pa.Table | None) -> dict[int, dict[str, Any]]:
     return found
 
 
-@dataclass(frozen=True)
-class _Span:
-    """The kind of a column and, of integers, the range: what decides if kinds can be joined."""
-
-    kind: str
-    low: int = 0
-    high: int = 0
-
-    def joined(self, other: _Span) -> _Span:
-        """Return the narrowest span that holds the values of both exactly."""
-        low, high = min(self.low, other.low), max(self.high, other.high)
-        kinds = {self.kind, other.kind} - {"null"}
-        if len(kinds) <= 1:
-            return _Span(next(iter(kinds), "null"), low, high)
-        if kinds == {"int", "float"} and max(-low, high) <= _EXACT_IN_DOUBLE:
-            return _Span("float", low, high)
-        return _Span("json")
-
-
-def _span_of_values(metric: _Metric) -> _Span:
-    kinds = (_span_of_type(kind, metric) for kind in metric.kinds)
-    return functools.reduce(_Span.joined, kinds, _Span("null"))
-
-
-def _span_of_type(kind: type, metric: _Metric) -> _Span:
-    if kind is int:
-        integers = [value for value in metric.values if type(value) is int]
-        return _Span("int", min(integers), max(integers))
-    return _Span({float: "float", bool: "bool", str: "string"}.get(kind, "json"))
-
-
-def _span_of_column(field: pa.Field, column: pa.ChunkedArray) -> _Span:
-    if is_json(field):
-        return _Span("json")
-    kind = next(name for name, arrow in _TYPES.items() if field.type == arrow)
-    if kind != "int":
-        return _Span(kind)
-    bounds = pc.min_max(column)
-    return _Span(kind, bounds["min"].as_py() or 0, bounds["max"].as_py() or 0)
-
-
 def _array(values: Sequence[Any], kind: str) -> pa.Array:
     if kind == "json":
         return pa.array([json.dumps(value, ensure_ascii=False) for value in values], pa.string())
-    return pa.array(values, _TYPES[kind])
+    return pa.array(values, TYPES[kind])
 
 
 def _spread(array: pa.Array, ranges: Sequence[range], length: int) -> pa.Array:
@@ -411,12 +245,3 @@ def _spread(array: pa.Array, ranges: Sequence[range], length: int) -> pa.Array:
     positions = np.full(length, -1, np.int64)
     positions[np.concatenate([np.arange(r.start, r.stop) for r in ranges])] = np.arange(len(array))
     return array.take(pa.array(positions, mask=positions < 0))
-
-
-def _field(name: str, kind: str) -> pa.Field:
-    return pa.field(name, _TYPES[kind], metadata=JSON_FIELD if kind == "json" else None)
-
-
-def is_json(field: pa.Field) -> bool:
-    metadata: Mapping[bytes, bytes] = field.metadata or {}
-    return metadata.get(ENCODING) == b"json"

@@ -8,7 +8,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wandbkeras.store import columns
+from wandbkeras.store import column_kinds, columns
 from wandbkeras.store.schema import Row
 
 
@@ -35,7 +35,7 @@ def merged(tables: Sequence[pa.Table]) -> pa.Table:
     The rows of one step, which several writers logged, become one: each writer's metrics are kept;
     of one metric the first writer's value counts.
     """
-    table = columns.concatenate(tables or [columns.history_table([])])
+    table = column_kinds.concatenate(tables or [columns.history_table([])])
     if _is_rising(table["_step"]):
         return table
     return _one_row_a_step(table.sort_by("_step"))
@@ -61,4 +61,4 @@ def _one_row_a_step(table: pa.Table) -> pa.Table:
         first = rows.get(row.step)
         values = row.values if first is None else {**row.values, **first.values}
         rows[row.step] = msgspec.structs.replace(first or row, values=values)
-    return columns.conform(columns.history_table(list(rows.values())), table.schema)
+    return column_kinds.conform(columns.history_table(list(rows.values())), table.schema)

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from wandbkeras.errors import DamagedError
 from wandbkeras.store.checks import check_typed, parse_json
-from wandbkeras.store.columns import is_json
+from wandbkeras.store.part_schema import is_json
 from wandbkeras.store.schema import Row, TableFile, table_of
 from wandbkeras.store.seal import Manifest, Segment
 from wandbkeras.store.source import Source

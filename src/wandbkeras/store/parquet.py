@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wandbkeras.errors import DamagedError
-from wandbkeras.store import columns
+from wandbkeras.store import column_kinds, part_schema
 from wandbkeras.store.chunks import checksums
 from wandbkeras.store.disk import Disk, make_directories, write_all
 from wandbkeras.store.layout import check_size, open_file
@@ -71,8 +71,10 @@ def write_part(disk: Disk, target: Path, tables: Iterable[pa.Table]) -> Part:
     ``tables`` is gone through twice, so that they need not be in memory together.
     """
     stream = target.parent.name
-    schema = columns.unified_schema(tables) if stream == "history" else next(iter(tables)).schema
-    json_columns = [field.name for field in schema if columns.is_json(field)]
+    schema = (
+        column_kinds.unified_schema(tables) if stream == "history" else next(iter(tables)).schema
+    )
+    json_columns = [field.name for field in schema if part_schema.is_json(field)]
     schema = schema.with_metadata(
         {FORMAT_KEY: str(FORMAT_VERSION).encode(), JSON_KEY: json.dumps(json_columns).encode()}
     )
@@ -85,7 +87,7 @@ def write_part(disk: Disk, target: Path, tables: Iterable[pa.Table]) -> Part:
     try:
         try:
             with pq.ParquetWriter(sink, schema, **_options(schema)) as parquet:
-                for group in _row_groups(columns.conform(table, schema) for table in tables):
+                for group in _row_groups(column_kinds.conform(table, schema) for table in tables):
                     parquet.write_table(group, row_group_size=GROUP_ROWS)
                     rows += len(group)
             with temporary.open("rb") as file:
@@ -124,11 +126,11 @@ def decode_part(
     """Return the table in a part's bytes (its columns ``names``); DamagedError if it is none."""
     try:
         with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=check_pages) as file:
-            columns.check_schema(file.schema_arrow, path.parent.name)
+            part_schema.check_schema(file.schema_arrow, path.parent.name)
             check_memory(file, data)
             known = None if names is None else [n for n in names if n in file.schema_arrow.names]
             table = file.read(columns=known)
-        return columns.checked_table(table, path.parent.name)
+        return part_schema.checked_table(table, path.parent.name)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise DamagedError(f"{path}: {in_a_line(error)}") from error
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wandbkeras.errors import DamagedError
-from wandbkeras.store import columns
+from wandbkeras.store import part_schema
 from wandbkeras.store.chunks import MAGIC, TAIL, Chunk, chunks_of, footer_start
 from wandbkeras.store.layout import Layout, open_file
 from wandbkeras.store.pages import check_memory
@@ -59,7 +59,7 @@ class _PartReader:
     def read(self, names: Collection[str] | None) -> pa.Table:
         self._load_ends()
         with pq.ParquetFile(pa.BufferReader(self._buffer)) as file:
-            columns.check_schema(file.schema_arrow, self._part.stream)
+            part_schema.check_schema(file.schema_arrow, self._part.stream)
             known = file.schema_arrow.names
             wanted = [i for i, name in enumerate(known) if names is None or name in names]
             chunks = chunks_of(file.metadata, self._footer)
@@ -69,7 +69,7 @@ class _PartReader:
             unread = {(c.group, c.column) for c in chunks if c.column not in wanted}
             check_memory(file, self._data, unread)
             table: pa.Table = file.reader.read_all(column_indices=wanted, use_threads=True)
-        return columns.checked_table(table, self._part.stream)
+        return part_schema.checked_table(table, self._part.stream)
 
     def _load_ends(self) -> None:
         """Read the magic that the file begins with, and its footer."""

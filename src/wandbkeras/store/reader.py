@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeVar
 import pyarrow as pa
 
 from wandbkeras.errors import DamagedError, NotFoundError
-from wandbkeras.store import columns, merge, named_tables
+from wandbkeras.store import columns, merge, named_tables, part_schema
 from wandbkeras.store.layout import Layout
 from wandbkeras.store.metrics import MetricTable
 from wandbkeras.store.process import is_alive
@@ -232,7 +232,7 @@ class StoredRun:
     def histograms(self) -> pa.Table:
         """Return the histograms, a row each: index columns, key, values (counts), bins (edges)."""
         tables = self._tables(self._histogram_parts)
-        empty = columns.HISTOGRAM_SCHEMA.empty_table()
+        empty = part_schema.HISTOGRAM_SCHEMA.empty_table()
         return pa.concat_tables([empty, *tables]).sort_by("_step")
 
     def rows(self) -> Iterator[Row]:
@@ -337,7 +337,7 @@ class StoredRun:
         ]
 
     def _history_parts(self, view: AttemptView, names: Sequence[str] | None) -> Iterator[pa.Table]:
-        wanted = None if names is None else [*columns.INDEX, columns.NULLS, *names]
+        wanted = None if names is None else [*part_schema.INDEX, part_schema.NULLS, *names]
         for part in view.manifest.parts:
             if part.stream == "history":
                 yield self._source.part(part, wanted).replace_schema_metadata(None)

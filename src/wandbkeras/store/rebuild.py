@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from wandbkeras.errors import DamagedError, UsageError
-from wandbkeras.store import columns
+from wandbkeras.store import column_kinds, columns
 from wandbkeras.store.checks import convert
 from wandbkeras.store.chunks import checksums
 from wandbkeras.store.layout import STREAMS, Layout, read_file
@@ -165,7 +165,7 @@ def _fold(tables: Mapping[Part, pa.Table]) -> RunState:
     rows: Iterator[Row] = iter(())
     if of["history"]:
         histograms = pa.concat_tables(of["histograms"]) if of["histograms"] else None
-        rows = columns.read_rows(columns.concatenate(of["history"]), histograms)
+        rows = columns.read_rows(column_kinds.concatenate(of["history"]), histograms)
     state = RunState()
     streams: list[Iterable[Row | Event]] = [rows, events]
     state.apply_all(heapq.merge(*streams, key=_moment))

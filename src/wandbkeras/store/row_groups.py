@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wandbkeras.store.columns import HISTOGRAM_COUNTS, HISTOGRAM_MOMENTS, INDEX
+from wandbkeras.store.part_schema import HISTOGRAM_COUNTS, HISTOGRAM_MOMENTS, INDEX
 
 # Columns without which a row says nothing; those of the index are another matter.
 _ESSENTIAL: Mapping[str, Collection[str]] = {

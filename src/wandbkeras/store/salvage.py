@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wandbkeras.errors import DamagedError
-from wandbkeras.store import columns, document, rebuild
+from wandbkeras.store import column_kinds, document, part_schema, rebuild
 from wandbkeras.store.chunks import Inspection, inspect
 from wandbkeras.store.journal import Damage
 from wandbkeras.store.layout import Layout, read_file
@@ -159,25 +159,25 @@ class Salvage(Source):
         path = self.layout.root / part.name
         data = self._bytes(path, part)
         if data is None:
-            return columns.SCHEMAS[part.stream].empty_table()
+            return part_schema.SCHEMAS[part.stream].empty_table()
         if error is not None and hashlib.sha256(data).hexdigest() == part.sha256:
             raise error  # it is as somebody made it
         with _made_as_a_part(path):
-            return columns.checked_table(self._sound(part, data, names), part.stream)
+            return part_schema.checked_table(self._sound(part, data, names), part.stream)
 
     def _sound(self, part: Part, data: bytes, names: Sequence[str] | None) -> pa.Table:
         groups = [group.read(names) for group in self._row_groups(part, data)]
         sound = [table.replace_schema_metadata(None) for table in groups if len(table)]
         if not sound:
-            return columns.SCHEMAS[part.stream].empty_table()
+            return part_schema.SCHEMAS[part.stream].empty_table()
         if part.stream == "history":
-            return columns.concatenate(sound)
-        names = columns.SCHEMAS[part.stream].names
+            return column_kinds.concatenate(sound)
+        names = part_schema.SCHEMAS[part.stream].names
         return pa.concat_tables([table.select(names) for table in sound])
 
     def _row_groups(self, part: Part, data: bytes) -> Iterator[RowGroup]:
         """Yield the row groups of a damaged part, and note what is lost of them."""
-        if part.stream not in columns.SCHEMAS:
+        if part.stream not in part_schema.SCHEMAS:
             path = self.layout.root / part.name
             self.note_file(path, "the SHA-256 does not match", rows=part.rows)
             return
@@ -192,7 +192,7 @@ class Salvage(Source):
         if not found.chunks and not found.outside:  # only a manifest of a stranger says so
             self.note_file(self.layout.root / part.name, "the SHA-256 does not match", rows=0)
         with pq.ParquetFile(pa.BufferReader(data[: part.size])) as file:
-            columns.check_schema(file.schema_arrow, part.stream)
+            part_schema.check_schema(file.schema_arrow, part.stream)
             check_memory(file, data, {(chunk.group, chunk.column) for chunk in found.chunks})
             for number in range(file.num_row_groups):
                 yield self._row_group(part, file, number, found)

@@ -17,8 +17,8 @@ import pyarrow as pa
 from msgspec import Meta
 
 from wandbkeras.store.checks import Count, parse_json
-from wandbkeras.store.columns import JSON_FIELD, is_json
 from wandbkeras.store.parquet import FORMAT_KEY, JSON_KEY
+from wandbkeras.store.part_schema import JSON_FIELD, is_json
 from wandbkeras.store.schema import FORMAT_VERSION
 from wandbkeras.store.table_names import is_table_name
 
