@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -228,3 +229,32 @@ def test_a_missing_blob_is_said(layout: Layout, tmp_path: Path) -> None:
 def test_the_public_names_read_a_store(tmp_path: Path) -> None:
     """``wandbkeras.Store`` and ``StoredRun`` are the reader."""
     assert (wandbkeras.Store, wandbkeras.StoredRun) == (Store, StoredRun)
+
+
+def test_all_of_a_run_that_is_alive_is_had(
+    start: Callable[..., wandbkeras.Run], store: Path
+) -> None:
+    """What is sealed and what is not is one: rows, summary, config, tables and artifacts."""
+    start(id="before").finish()
+    sealed = start(id="alive", config={"lr": 0.1})
+    (store / "weights").write_bytes(b"weights")
+    sealed.log({"epoch": 0, "loss": 1.0})
+    sealed.log({"epoch": 1, "loss": 0.5, "acc": 0.25, "t": wandbkeras.Table(["x"], [[1], [2]])})
+    sealed.log_artifact(store / "weights", name="model")
+    sealed.finish()
+    alive = start(id="alive", resume="must", config={"batch": 32})
+    alive.log({"epoch": 2, "loss": 0.25, "acc": 0.5})
+    alive.log({"epoch": 3, "loss": 0.125, "acc": None})
+    assert {found.info.id for found in Store(store).runs()} == {"before", "alive"}
+    found = Store(store).run("alive")
+    assert found.state == "running"
+    frame = found.history(columns=["epoch", "loss"], keys=["acc"]).to_pandas()
+    assert frame[["_step", "_attempt", "epoch", "loss"]].to_numpy().tolist() == [
+        [1, 0, 1, 0.5],
+        [2, 1, 2, 0.25],
+    ]
+    assert found.config == {"lr": 0.1, "batch": 32}
+    assert (found.summary["epoch"], found.summary["acc"]) == (3, 0.5)
+    assert found.table("t").to_pydict() == {"x": [1, 2]}
+    (version,) = found.artifacts
+    assert found.blob(version.files["weights"].sha256).read_bytes() == b"weights"
