@@ -12,12 +12,15 @@ from typing import Any
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 import wandbkeras
 from tests.exact_gradients import BATCH, BATCHES, data, gradients, linear, model
 from tests.test_callbacks_step_gradients import check, rows_of, train
 from wandbkeras.callbacks import GradientHistograms, StepGradientHistograms
+from wandbkeras.callbacks.backends import tensorflow
+from wandbkeras.callbacks.bit_counts import BUCKETS, LOWER_BITS, NAN, ZERO
 from wandbkeras.store.reader import StoredRun
 
 Start = Callable[..., wandbkeras.Run]
@@ -204,3 +207,29 @@ def test_on_two_replicas_the_gradients_are_those_of_the_whole_batch(tmp_path: Pa
         for key, values in gradients(0, X, Y).items():
             found_one = of_data[f"gradients/{key}.gradient"]
             assert found_one == wandbkeras.Histogram(values).to_value()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [0.5, -2.0, 3.0, 1e-3],
+        [0.0, -0.0, 1e-40, -1e-40, 0.25, -0.5],  # zeros, and denormal numbers beside them
+        [1e30, -3e30, 2e38],  # whose squares overflow
+        [1e-30, -3e-30, 0.0],  # whose squares vanish
+        [0.0, -0.0],
+        [1.0, np.nan, np.inf, -np.inf, np.inf, 0.0],
+        [np.nan],
+    ],
+)
+def test_few_passes_count_what_many_would(values: list[float]) -> None:
+    """The counts are those of each value's bits, the moments those of the finite ones."""
+    array = np.array(values, np.float32)
+    counts, moments = tensorflow._counted(tf.constant(array))
+    bits = array.view(np.uint32)
+    buckets = np.where(np.isnan(array), NAN, np.where(array == 0, ZERO, bits >> LOWER_BITS))
+    np.testing.assert_array_equal(counts, np.bincount(buckets, minlength=BUCKETS))
+    low, high, scale, ratios, squares = moments.numpy().astype(float)
+    finite = array[np.isfinite(array)].astype(float)
+    assert (low, high) == (finite.min(initial=np.inf), finite.max(initial=-np.inf))
+    np.testing.assert_allclose(scale * ratios, finite.sum(), rtol=1e-6, atol=1e-45)
+    np.testing.assert_allclose(scale * scale * squares, (finite**2).sum(), rtol=1e-6)

@@ -23,6 +23,8 @@ MAGNITUDE, INFINITY = 0x7FFFFFFF, 0x7F800000
 # No float32 but a NaN begins with these bits: zeros and NaN are counted under them.
 ZERO, NAN = 0x7FE, 0x7FF
 _POSINF, _NEGINF = 0x7F8, 0xFF8
+# The leading bits of all that is not finite.
+NOT_FINITE = (*range(_POSINF, BUCKETS // 2), *range(_NEGINF, BUCKETS))
 # What the finite buckets of positive numbers begin with; those of negative ones mirror them.
 _BOUNDS = (np.arange(_POSINF + 1, dtype=np.uint32) << LOWER_BITS).view(np.float32).astype(float)
 _ASCENDING = np.r_[_NEGINF - 1 : BUCKETS // 2 - 1 : -1, 0:_POSINF]
