@@ -13,6 +13,7 @@ import wandbkeras
 from tests.keras_models import Scripted, data, fit, model
 from wandbkeras import WandbCallback
 from wandbkeras.callbacks import MetricsLogger
+from wandbkeras.callbacks.metrics import learning_rates
 from wandbkeras.errors import UsageError
 from wandbkeras.store.reader import StoredRun
 
@@ -73,6 +74,30 @@ def test_a_schedule_is_followed(start: Start, stored: Stored) -> None:
     )
     rates = [row["learning_rate"] for row in _rows(stored(run))]
     assert rates == pytest.approx([0.5 * 0.5**2, 0.5 * 0.5**4, 0.5 * 0.5**6])
+
+
+if hasattr(keras.optimizers, "MultiOptimizer"):  # of later versions
+
+    def test_each_of_several_optimizers_has_its_rate(start: Start, stored: Stored) -> None:
+        """Under their names, which are numbered where they are equal; a scale around them too."""
+        names = (("slow", 0.125), ("slow", 0.25), ("fast", 0.5))
+        slow, other, fast = (keras.optimizers.SGD(rate, name=name) for name, rate in names)
+        rules = keras.optimizers.OptimizerMap(fast, {".*kernel": slow, ".*bias": other})
+        several = keras.optimizers.MultiOptimizer(rules)
+        run = start()
+        callbacks = [WandbCallback(save_model=False), wandbkeras.WandbMetricsLogger("batch")]
+        fit(model(optimizer=several), *callbacks, epochs=1)
+        rates = {
+            "learning_rate/slow": 0.125, "learning_rate/slow_1": 0.25, "learning_rate/fast": 0.5
+        }  # fmt: skip
+        batch, epoch, logged = _rows(stored(run))
+        assert {key: value for key, value in epoch.items() if "rate" in key} == rates
+        for prefix, row in (("batch/", batch), ("epoch/", logged)):
+            found = {key.removeprefix(prefix): row[key] for key in row if "rate" in key}
+            assert found == rates
+        scaled = keras.Sequential([keras.layers.Dense(1)])
+        scaled.optimizer = keras.optimizers.LossScaleOptimizer(several)
+        assert learning_rates(scaled) == rates
 
 
 def test_a_learning_rate_that_keras_logs_is_kept(start: Start, stored: Stored) -> None:

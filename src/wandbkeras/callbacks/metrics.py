@@ -15,6 +15,8 @@ from wandbkeras.errors import UsageError
 class MetricsLogger(Part):
     """Logs one row an epoch: ``epoch``, every metric in ``logs`` and ``learning_rate``.
 
+    An optimizer of several has a rate for each: see :func:`learning_rates`.
+
     Args:
         log_batch_frequency: also log the training metrics every N batches. Batches are counted
             across epochs, and truly: with ``steps_per_execution`` too.
@@ -68,10 +70,7 @@ class MetricsLogger(Part):
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         self.epochs_done = epoch + 1
         row = {"epoch": epoch, **(logs or {})}
-        rate = learning_rate(self.model)
-        if rate is not None:
-            row.setdefault("learning_rate", rate)
-        self.run.log(row)
+        self.run.log({**row, **learning_rates(self.model), **row})  # what Keras logs is kept
 
     @never_raises
     def _begin_batch(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
@@ -99,9 +98,25 @@ class MetricsLogger(Part):
             self.run.log({prefix + key: value for key, value in row.items()} if prefix else row)
 
 
-def learning_rate(model: keras.Model) -> float | None:
-    """Return the optimizer's learning rate, a schedule's value at the current iteration."""
+def learning_rates(model: keras.Model) -> dict[str, float]:
+    """Return the optimizer's ``learning_rate``, a schedule's value at the current iteration.
+
+    Of several optimizers in one (Keras's ``MultiOptimizer``) each has its own, called
+    ``learning_rate/<name of the optimizer>``. A model without an optimizer has none.
+    """
     optimizer = getattr(model, "optimizer", None)
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # LossScaleOptimizer
     if optimizer is None:
-        return None
+        return {}
+    several = getattr(optimizer, "optimizers", None)
+    if several is None:
+        return {"learning_rate": _rate(optimizer)}
+    rates: dict[str, float] = {}
+    for number, each in enumerate(several):
+        name = f"learning_rate/{each.name}"
+        rates[f"{name}_{number}" if name in rates else name] = _rate(each)
+    return rates
+
+
+def _rate(optimizer: Any) -> float:
     return float(keras.ops.convert_to_numpy(optimizer.learning_rate))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from wandbkeras.callbacks.metrics import learning_rate
+from wandbkeras.callbacks.metrics import learning_rates
 from wandbkeras.callbacks.part import Part, never_raises
 from wandbkeras.errors import UsageError
 from wandbkeras.recording.recorder import Run
@@ -17,7 +17,8 @@ class WandbMetricsLogger(Part):
     As ``wandb.integration.keras.WandbMetricsLogger``, key by key: ``epoch/epoch`` (from 0),
     ``epoch/learning_rate``, ``batch/batch_step`` and ``batch/learning_rate``; the metrics are drawn
     over ``epoch/epoch`` or ``batch/batch_step``. With ``steps_per_execution``, where wandb's logs
-    no batch or some, each of the N-th is there.
+    no batch or some, each of the N-th is there. With a ``MultiOptimizer``, where wandb's fails,
+    each of its optimizers has its own ``learning_rate/<name>``.
 
     Args:
         log_freq: ``epoch``: only epochs. ``batch`` or a number N: batches 0, N, 2 N, … of each
@@ -76,7 +77,5 @@ class WandbMetricsLogger(Part):
             self.global_batch += self.log_freq
 
     def _log(self, prefix: str, values: dict[str, Any]) -> None:
-        rate = learning_rate(self.model)
-        if rate is not None:
-            values["learning_rate"] = rate
+        values.update(learning_rates(self.model))
         self.run.log({f"{prefix}/{name}": value for name, value in values.items()})
