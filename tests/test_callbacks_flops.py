@@ -218,15 +218,53 @@ def test_a_sample_may_be_asked_for(start: Start) -> None:
     assert run.summary["GMACs"] == 5 * 3 * 2 / 1e9
 
 
+# A photo of 5 by 4, one of 6 by 4: the convolution has 2 × 27 multiply-adds for each pixel.
+SMALL, LARGE = (np.zeros((4, height, 4, 3), np.float32) for height in (5, 6))
+TARGETS = np.zeros((4, 2))
+
+
+@pytest.mark.parametrize(
+    ("given", "fit_with", "height"),
+    [
+        ({}, {}, 5),
+        ({}, {"validation_split": 0.5}, 5),
+        ({}, {"validation_data": (LARGE, TARGETS)}, 6),
+        ({"validation_data": (LARGE, TARGETS)}, {"validation_data": (SMALL, TARGETS)}, 6),
+        ({"validation_data": (LARGE, TARGETS), "find_validation_data": False}, {}, 6),
+    ],
+)
+def test_inputs_of_varying_size_are_as_large_as_the_data(
+    start: Start, stored: Stored, given: dict[str, Any], fit_with: dict[str, Any], height: int
+) -> None:
+    """Of the data given, else of what ``fit`` validates with, else of what it trains on."""
+    run = start()
+    convolution = layers.Conv2D(2, 3, padding="same")
+    made = stack((None, None, 3), convolution, layers.GlobalAveragePooling2D())
+    made.compile("sgd", "mse", run_eagerly=True)
+    callback = WandbCallback(compute_flops=True, save_model=False, **given)
+    made.fit(SMALL, TARGETS, verbose=0, callbacks=[callback], **fit_with)
+    run.finish()
+    assert stored(run).summary["GMACs"] == pytest.approx(height * 4 * 54 / 1e9)
+    assert stored(run).folded.failures == 0
+
+
+class Photos(keras.utils.PyDataset):  # type: ignore[misc]
+    """Training data that are no arrays."""
+
+    num_batches = 1
+
+    def __getitem__(self, index: int) -> Any:
+        return SMALL, TARGETS
+
+
 def test_what_can_not_be_counted_is_said(
     start: Start, stored: Stored, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Once, on standard error and in the run; training goes on, and no number is recorded."""
     run = start()
-    made = stack((None, 3), layers.Dense(2), layers.GlobalAveragePooling1D())
+    made = stack((None, None, 3), layers.Dense(2), layers.GlobalAveragePooling2D())
     made.compile("sgd", "mse")
-    x = np.zeros((4, 5, 3), np.float32)
-    made.fit(x, np.zeros((4, 2)), epochs=2, verbose=0, callbacks=[FlopsLogger()])
+    made.fit(Photos(), epochs=2, verbose=0, callbacks=[FlopsLogger()])
     run.finish()
     found = stored(run)
     assert "GFLOPs" not in found.summary

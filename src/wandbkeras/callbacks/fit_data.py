@@ -54,6 +54,17 @@ def from_frame(model: keras.Model) -> FitData | None:
     )
 
 
+def training_arrays(model: keras.Model) -> FitData | None:
+    """Return the arrays that the ``fit`` of this model, further up the stack, trains on.
+
+    None for a dataset, a loader or a generator: who reads it may change what training gets of it.
+    """
+    found = _frame_of_fit(model) or {}
+    if found.get("x") is None or found.get("y") is None:
+        return None
+    return FitData((found["x"], found["y"]))
+
+
 def from_evaluation(model: keras.Model) -> FitData | None:
     """Return what Keras's own iterator, of an evaluation that goes on within ``fit``, reads."""
     iterator = getattr(model, "_eval_epoch_iterator", None)

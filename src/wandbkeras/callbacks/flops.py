@@ -9,7 +9,8 @@ from typing import Any
 import keras
 
 from wandbkeras.callbacks.cost.count import Flops
-from wandbkeras.callbacks.cost.inputs import inputs_of
+from wandbkeras.callbacks.cost.inputs import SampleNeededError, inputs_of
+from wandbkeras.callbacks.validation_data import ValidationData
 from wandbkeras.callbacks.when_built import WhenBuilt
 from wandbkeras.errors import UsageError
 
@@ -24,17 +25,19 @@ class FlopsLogger(WhenBuilt):
     be counted is said, and recorded as a failure.
 
     Args:
-        sample: a batch of inputs, for a model that doesn't tell what it takes; or a function that
-            is called for it when it is needed.
+        sample: a batch of inputs, for a model that doesn't tell what it takes or takes sizes that
+            vary; or a function that is called for it when the training begins.
+        data: without it, a row of these data is the sample where the model needs one; default: a
+            row of what ``fit`` validates with or, if it trains on arrays, of those.
     """
 
-    def __init__(self, sample: Any = None) -> None:
+    def __init__(self, sample: Any = None, data: ValidationData | None = None) -> None:
         super().__init__()
         self.sample = sample
+        self.data = data or ValidationData()
 
     def record(self) -> None:
-        sample = self.sample() if callable(self.sample) else self.sample
-        flops = model_flops(self.model, sample)
+        flops = self._flops()
         self.run.summary.update(
             {
                 "GFLOPs": flops.gflops,
@@ -49,6 +52,16 @@ class FlopsLogger(WhenBuilt):
                 f"wandbkeras: GFLOPs and GMACs are too small, not counted: {missing}",
                 file=sys.stderr,
             )
+
+    def _flops(self) -> Flops:
+        sample = self.sample() if callable(self.sample) else self.sample
+        try:
+            return model_flops(self.model, sample)
+        except SampleNeededError:
+            sample = self.data.sample_inputs(self.model)
+            if sample is None:
+                raise
+            return model_flops(self.model, sample)
 
 
 def model_flops(model: keras.Model, sample: Any = None) -> Flops:

@@ -7,6 +7,9 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import keras
+import numpy as np
+
 from wandbkeras.callbacks.batches import (
     Batches,
     KeptBatches,
@@ -14,7 +17,12 @@ from wandbkeras.callbacks.batches import (
     batches_of,
     is_iterator,
 )
-from wandbkeras.callbacks.fit_data import FitData, from_evaluation, from_frame
+from wandbkeras.callbacks.fit_data import (
+    FitData,
+    from_evaluation,
+    from_frame,
+    training_arrays,
+)
 from wandbkeras.callbacks.part import Part, never_raises
 from wandbkeras.callbacks.randomness import untouched_randomness
 from wandbkeras.errors import UsageError
@@ -110,6 +118,20 @@ class ValidationData(Part):
         if self.batches is None and not self.run.disabled:
             self.notice(_PEEKED if self._is_awaited else _NONE_FOUND)
         self.batches = None  # fit's data are not kept beyond it
+
+    def sample_inputs(self, model: keras.Model) -> Any:
+        """Return the inputs of one row, None if there are none that may be read.
+
+        They are of what is given here, else of what ``fit`` validates with, else of the arrays that
+        it trains on.
+        """
+        batches = self.batches or self._given
+        for find in (from_frame, training_arrays) if self._find else ():
+            batches = batches or self._of_fit(find(model))
+        if batches is None:
+            return None
+        with untouched_randomness():
+            return batches.sample(1, np.random.default_rng(0)).x
 
     def _of_fit(self, found: FitData | None) -> Batches | None:
         if found is None:

@@ -168,7 +168,7 @@ class WandbCallback(AnyKerasCallback):
             (metrics, True),
             (best, True),
             (GraphLogger(), checked_flag("save_graph", save_graph)),
-            (FlopsLogger(), checked_flag("compute_flops", compute_flops)),
+            (FlopsLogger(data=data), checked_flag("compute_flops", compute_flops)),
             (checkpoint, bool(save_model)),
         ]
         self.parts = [part for part, wanted in parts if wanted and part is not None]

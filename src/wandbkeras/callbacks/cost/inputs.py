@@ -12,6 +12,10 @@ from wandbkeras.callbacks.graph import traced_function
 from wandbkeras.errors import UsageError
 
 
+class SampleNeededError(UsageError):
+    """The model doesn't tell the sizes of what it takes."""
+
+
 @dataclass(frozen=True)
 class Spec:
     """The shape of an input, the batch included, and its dtype by name."""
@@ -32,7 +36,8 @@ def inputs_of(model: keras.Model, sample: Any = None) -> Inputs:
     """Return what the model takes: what ``sample``, a batch of inputs, is, else what it tells.
 
     Raises:
-        UsageError: the model is not built; it doesn't tell, or a size varies: it needs a sample.
+        UsageError: the model is not built.
+        SampleNeededError: it doesn't tell what it takes, or a size varies.
     """
     if not model.built:
         raise UsageError(f"the model {model.name!r} is not built yet: call it on a batch first")
@@ -45,7 +50,7 @@ def inputs_of(model: keras.Model, sample: Any = None) -> Inputs:
         return _inputs(structure, model, _fixed_batch(function.inputs))
     shapes = model.get_build_config() or {}
     if shapes.get("input_shape") is None:
-        raise UsageError(
+        raise SampleNeededError(
             f"the model {model.name!r} doesn't tell what it takes: pass a batch of inputs as sample"
         )
     structure = keras.tree.map_shape_structure(
@@ -78,7 +83,7 @@ def _sizes(shape: Sequence[int | None], model: keras.Model) -> tuple[int, ...]:
     """Return the sizes of one sample."""
     sizes = tuple(size for size in shape[1:] if size is not None)
     if len(sizes) != len(shape) - 1:
-        raise UsageError(
+        raise SampleNeededError(
             f"the model {model.name!r} takes inputs of varying sizes, {tuple(shape)}: pass a batch "
             "of inputs as sample"
         )
