@@ -9,6 +9,9 @@ from typing import Any
 import keras
 import numpy as np
 
+# Torch's executions have one step.
+STEPS_PER_EXECUTION = (1,) if keras.backend.backend() == "torch" else (1, 2, 3, 6)
+
 
 def data(samples: int = 8) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Return inputs of three features and targets of 0 and 1, the same each time."""

@@ -10,7 +10,7 @@ import keras
 import pytest
 
 import wandbkeras
-from tests.keras_models import Scripted, data, fit, model
+from tests.keras_models import STEPS_PER_EXECUTION, Scripted, data, fit, model
 from wandbkeras import WandbCallback
 from wandbkeras.callbacks import MetricsLogger
 from wandbkeras.callbacks.metrics import learning_rates
@@ -109,7 +109,7 @@ def test_a_learning_rate_that_keras_logs_is_kept(start: Start, stored: Stored) -
     assert rates == history["learning_rate"] == [0.5, 0.25]
 
 
-@pytest.mark.parametrize("steps_per_execution", [1, 2, 3])
+@pytest.mark.parametrize("steps_per_execution", STEPS_PER_EXECUTION[:3])
 @pytest.mark.parametrize("frequency", [1, 4, 7])
 def test_every_nth_batch_is_logged(
     start: Start, stored: Stored, steps_per_execution: int, frequency: int

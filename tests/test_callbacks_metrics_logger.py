@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import wandbkeras
-from tests.keras_models import fit, model
+from tests.keras_models import STEPS_PER_EXECUTION, fit, model
 from wandbkeras import WandbMetricsLogger
 from wandbkeras.errors import UsageError
 from wandbkeras.store.reader import StoredRun
@@ -24,19 +24,20 @@ def batch_steps(run: StoredRun) -> list[Any]:
     return [row.values.get("batch/batch_step", "epoch") for row in run.rows()]
 
 
-@pytest.mark.parametrize(
-    ("steps", "freq", "expected"),
-    [
-        (1, "batch", [0, 1, 2, 3, 4, 5, "epoch"]),
-        (2, 2, [0, 2, 4, "epoch"]),
-        (3, 2, [0, 2, "epoch"]),  # batches 0 and 2 in the first execution, 4 in the second
-        (6, 4, [0, "epoch"]),
-    ],
-)
+EXECUTIONS = {
+    1: ("batch", [0, 1, 2, 3, 4, 5, "epoch"]),
+    2: (2, [0, 2, 4, "epoch"]),
+    3: (2, [0, 2, "epoch"]),  # batches 0 and 2 in the first execution, 4 in the second
+    6: (4, [0, "epoch"]),
+}
+
+
+@pytest.mark.parametrize("steps", STEPS_PER_EXECUTION)
 def test_batches_are_logged_in_executions_of_several(
-    start: Start, stored: Stored, steps: int, freq: str | int, expected: list[Any]
+    start: Start, stored: Stored, steps: int
 ) -> None:
     """A row of each execution that holds the N-th batch, where Keras tells of its last one only."""
+    freq, expected = EXECUTIONS[steps]
     run = start()
     made = model(steps_per_execution=steps)
     x, y = np.zeros((6, 3), np.float32), np.zeros((6, 1), np.float32)

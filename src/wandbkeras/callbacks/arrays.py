@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from wandbkeras.data_types.pixels import as_array
 from wandbkeras.errors import UsageError
 
 
@@ -29,6 +30,26 @@ def row_count(structure: Any, what: str) -> int:
         shapes = [tuple(leaf.shape) for leaf in leaves(structure)]
         raise UsageError(f"{what}: received shapes {shapes}; expected the same number of rows")
     return counts.pop()
+
+
+def sliceable(structure: Any) -> Any:
+    """Return the structure with leaves that have a shape and slices; nested lists become arrays.
+
+    Raises:
+        TypeError: a leaf is no array.
+    """
+    if structure is None or (hasattr(structure, "shape") and not hasattr(structure, "iloc")):
+        return structure
+    if isinstance(structure, Mapping):
+        return {name: sliceable(value) for name, value in structure.items()}
+    if isinstance(structure, (list, tuple)) and any(
+        hasattr(value, "shape") or isinstance(value, Mapping) for value in structure
+    ):
+        return type(structure)(sliceable(value) for value in structure)
+    array = as_array(structure)
+    if not array.ndim:
+        raise TypeError("no array")
+    return array
 
 
 def named_slots(structure: Any, single: str, names: Sequence[str] = ()) -> dict[str, Any]:

@@ -7,22 +7,25 @@ be read only once is kept in a file of the run's directory that has no name.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO, Any
 
 import keras
 import numpy as np
 
-from wandbkeras.callbacks.arrays import map_leaves, row_count
+from wandbkeras.callbacks.arrays import map_leaves, row_count, sliceable
+from wandbkeras.callbacks.streams import (
+    BATCH_SIZE,
+    EXPECTED,
+    batches_in,
+    described,
+    is_endless,
+    is_iterator,
+    is_stream,
+)
 from wandbkeras.data_types.pixels import Array, as_array
 from wandbkeras.errors import UsageError
-
-DEFAULT_BATCH_SIZE = 32  # Keras's own
-_EXPECTED = (
-    "expected (x, y) or (x, y, sample_weight) of arrays, a tf.data.Dataset, a PyDataset or a "
-    "DataLoader"
-)
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class ArrayBatches(Batches):
     ordered = True
 
     def __init__(self, x: Any, y: Any, batch_size: int, what: str = "validation_data") -> None:
-        self._data = (_sliceable(x), _sliceable(y))
+        self._data = (sliceable(x), sliceable(y))
         self._rows = row_count(self._data, what)
         self._batch_size = batch_size
 
@@ -144,21 +147,15 @@ def batches_of(data: Any, steps: int | None, batch_size: int | None, what: str) 
     """
     if is_iterator(data):
         return None
-    if _is_stream(data):
-        if steps is None and _is_endless(data):
+    if is_stream(data):
+        if steps is None and is_endless(data):
             raise UsageError(f"{what}: received an endless dataset; expected validation_steps too")
-        is_indexed = isinstance(data, keras.utils.PyDataset)
-        return StreamBatches(lambda: _items(data) if is_indexed else data, steps)
+        return StreamBatches(lambda: batches_in(data), steps)
     try:
         x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
-        return ArrayBatches(x, y, batch_size or DEFAULT_BATCH_SIZE, what)
+        return ArrayBatches(x, y, batch_size or BATCH_SIZE, what)
     except (ValueError, AttributeError, TypeError) as error:
-        raise UsageError(f"{what}: received {_described(data)}; {_EXPECTED}") from error
-
-
-def is_iterator(data: Any) -> bool:
-    """Whether reading ``data`` uses it up."""
-    return hasattr(data, "__next__")
+        raise UsageError(f"{what}: received {described(data)}; {EXPECTED}") from error
 
 
 def batch_of(data: Any) -> Batch:
@@ -175,48 +172,6 @@ def joined(batches: list[Batch]) -> Batch:
     return Batch(*map_leaves(lambda *leaves: np.concatenate(leaves), *parts))
 
 
-def _items(dataset: keras.utils.PyDataset) -> Iterator[Any]:
-    count = dataset.num_batches
-    return map(dataset.__getitem__, itertools.count() if count is None else range(count))
-
-
-def _is_stream(data: Any) -> bool:
-    """Whether ``data`` is iterated for batches: a dataset or a loader, not arrays."""
-    if isinstance(data, keras.utils.PyDataset):  # iterable itself only in newer versions
-        return True
-    plain = isinstance(data, (list, tuple, Mapping, str, bytes)) or hasattr(data, "shape")
-    return not plain and hasattr(data, "__iter__")
-
-
-def _is_endless(data: Any) -> bool:
-    if isinstance(data, keras.utils.PyDataset):
-        return data.num_batches is None
-    cardinality = getattr(data, "cardinality", None)  # of a tf.data.Dataset; -1: endless
-    return cardinality is not None and int(cardinality()) == -1
-
-
-def _sliceable(structure: Any) -> Any:
-    """Return the structure with leaves that have a shape and slices; nested lists become arrays."""
-    if structure is None or (hasattr(structure, "shape") and not hasattr(structure, "iloc")):
-        return structure
-    if isinstance(structure, Mapping):
-        return {name: _sliceable(value) for name, value in structure.items()}
-    if isinstance(structure, (list, tuple)) and any(
-        hasattr(value, "shape") or isinstance(value, Mapping) for value in structure
-    ):
-        return type(structure)(_sliceable(value) for value in structure)
-    array = as_array(structure)
-    if not array.ndim:
-        raise TypeError("no array")
-    return array
-
-
 def _plain_strings(array: Array) -> Array:
     """Return an array without objects: strings of TensorFlow come as such."""
     return np.array(array.tolist()) if array.dtype == object else array
-
-
-def _described(data: Any) -> str:
-    if isinstance(data, (list, tuple)):
-        return f"a {type(data).__name__} of {', '.join(type(part).__name__ for part in data)}"
-    return type(data).__name__

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from wandbkeras.callbacks.batches import DEFAULT_BATCH_SIZE, Batch
+from wandbkeras.callbacks.batches import Batch
 from wandbkeras.callbacks.drawing import Drawing, check_types, drawing_of, shapes_of
 from wandbkeras.callbacks.labels import checked_labels, misfit
 from wandbkeras.callbacks.mask_colors import checked_colors
@@ -22,6 +22,7 @@ from wandbkeras.callbacks.predicting import (
     thresholds,
 )
 from wandbkeras.callbacks.randomness import untouched_randomness
+from wandbkeras.callbacks.streams import BATCH_SIZE
 from wandbkeras.callbacks.validation_data import ValidationData
 from wandbkeras.data_types import Image
 from wandbkeras.errors import UsageError
@@ -111,7 +112,7 @@ class Examples(Part):
     def _images(self, rows: Batch) -> list[Image]:
         model = self.model
         inputs, targets = input_slots(model, rows.x), target_slots(model, rows.y)
-        outputs = output_slots(model, predict(model, rows.x, DEFAULT_BATCH_SIZE))
+        outputs = output_slots(model, predict(model, rows.x, BATCH_SIZE))
         if self._drawing is None:
             if not output_shapes(model):
                 self._check_labels(rows, shapes_of(outputs))

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
 import numpy as np
 
-from wandbkeras.errors import UsageError
-
-BATCH_SIZE = 32  # Keras's own default
-_EXPECTED = (
-    "expected (x, y) or (x, y, sample_weight) of arrays or dicts or lists of arrays, a "
-    "tf.data.Dataset, a PyDataset or a DataLoader"
+from wandbkeras.callbacks.arrays import map_leaves, row_count, sliceable
+from wandbkeras.callbacks.streams import (
+    BATCH_SIZE,
+    EXPECTED,
+    batches_in,
+    described,
+    is_endless,
+    is_iterator,
+    is_stream,
 )
+from wandbkeras.errors import UsageError
 
 
 class TrainingData:
@@ -35,15 +39,16 @@ class TrainingData:
     def __init__(self, data: Any, limit: int | None = None) -> None:
         self._limit = limit
         self._rows: int | None = None
-        if hasattr(data, "__next__"):
+        if is_iterator(data):
             raise UsageError(
                 f"training_data: received {type(data).__name__}, which can be read only once; "
-                f"{_EXPECTED}"
+                f"{EXPECTED}"
             )
         self._data = data
-        if not _is_stream(data):
-            self._data, self._rows = _arrays(data)
-        elif limit is None and _is_endless(data):
+        if not is_stream(data):
+            self._data = _arrays(data)
+            self._rows = row_count(self._data, "training_data")
+        elif limit is None and is_endless(data):
             raise UsageError(
                 "training_data: received an endless dataset; expected gradient_batches too"
             )
@@ -51,53 +56,21 @@ class TrainingData:
     def __iter__(self) -> Iterator[tuple[Any, Any, Any]]:
         for batch in itertools.islice(self._batches(), self._limit):
             x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
-            yield _mapped(_tensor, x), _mapped(_tensor, y), _mapped(_tensor, sample_weight)
+            yield map_leaves(_tensor, (x, y, sample_weight))
 
     def _batches(self) -> Iterable[Any]:
-        data = self._data
-        if self._rows is not None:
-            starts = range(0, self._rows, BATCH_SIZE)
-            return (_mapped(lambda leaf, i=i: leaf[i : i + BATCH_SIZE], data) for i in starts)
-        if isinstance(data, keras.utils.PyDataset):
-            indices = itertools.count() if data.num_batches is None else range(data.num_batches)
-            return map(data.__getitem__, indices)
-        stream: Iterable[Any] = data
-        return stream
+        if self._rows is None:
+            return batches_in(self._data)
+        starts = range(0, self._rows, BATCH_SIZE)
+        return (map_leaves(lambda leaf, i=i: leaf[i : i + BATCH_SIZE], self._data) for i in starts)
 
 
-def _is_stream(data: Any) -> bool:
-    """Whether ``data`` yields batches: a dataset or a loader, not arrays."""
-    if isinstance(data, keras.utils.PyDataset):
-        return True
-    is_arrays = isinstance(data, (list, tuple, Mapping, str, bytes)) or hasattr(data, "shape")
-    return not is_arrays and hasattr(data, "__iter__")
-
-
-def _is_endless(data: Any) -> bool:
-    if isinstance(data, keras.utils.PyDataset):
-        return data.num_batches is None
-    cardinality = getattr(data, "cardinality", None)  # of a tf.data.Dataset; -1: endless
-    return cardinality is not None and int(cardinality()) == -1
-
-
-def _arrays(data: Any) -> tuple[Any, int]:
-    """Return x, y and weights that can be sliced, and how many rows they have."""
+def _arrays(data: Any) -> Any:
+    """Return x, y and weights that can be sliced."""
     try:
-        parts = keras.utils.unpack_x_y_sample_weight(data)
-        parts = _mapped(lambda leaf: leaf.to_numpy() if hasattr(leaf, "to_numpy") else leaf, parts)
-        rows = {int(leaf.shape[0]) for leaf in keras.tree.flatten(parts) if leaf is not None}
-    except (ValueError, AttributeError, IndexError) as error:
-        raise UsageError(f"training_data: received {_described(data)}; {_EXPECTED}") from error
-    if len(rows) != 1:
-        received = ", ".join(map(str, sorted(rows))) or "no"
-        raise UsageError(
-            f"training_data: received arrays of {received} rows; expected as many in each"
-        )
-    return parts, rows.pop()
-
-
-def _mapped(function: Any, structure: Any) -> Any:
-    return keras.tree.map_structure(lambda v: None if v is None else function(v), structure)
+        return tuple(map(sliceable, keras.utils.unpack_x_y_sample_weight(data)))
+    except (ValueError, AttributeError, TypeError) as error:
+        raise UsageError(f"training_data: received {described(data)}; {EXPECTED}") from error
 
 
 def _tensor(leaf: Any) -> Any:
@@ -112,9 +85,3 @@ def _tensor(leaf: Any) -> Any:
         return array
     is_float = array.dtype.kind == "f"
     return keras.ops.convert_to_tensor(array, keras.config.floatx() if is_float else None)
-
-
-def _described(data: Any) -> str:
-    if isinstance(data, (list, tuple)):
-        return f"a {type(data).__name__} of {', '.join(type(part).__name__ for part in data)}"
-    return type(data).__name__

@@ -15,7 +15,6 @@ from wandbkeras.callbacks.batches import (
     KeptBatches,
     StreamBatches,
     batches_of,
-    is_iterator,
 )
 from wandbkeras.callbacks.fit_data import (
     FitData,
@@ -25,6 +24,7 @@ from wandbkeras.callbacks.fit_data import (
 )
 from wandbkeras.callbacks.part import Part, never_raises
 from wandbkeras.callbacks.randomness import untouched_randomness
+from wandbkeras.callbacks.streams import is_iterator
 from wandbkeras.errors import UsageError
 
 _NONE_FOUND = (
