@@ -55,19 +55,20 @@ def mlp() -> keras.Model:
 
 
 def classifier() -> keras.Model:
-    return of_photos(keras.layers.Flatten())
+    return of_photos(keras.layers.Flatten(), "sparse_categorical_crossentropy")
 
 
 def segmenter() -> keras.Model:
-    return of_photos(keras.layers.Identity())
+    # Not a crossentropy: Torch has no gradient of one for each pixel.
+    return of_photos(keras.layers.Identity(), lambda y, scores: keras.ops.mean(scores**2))
 
 
-def of_photos(first: keras.layers.Layer) -> keras.Model:
+def of_photos(first: keras.layers.Layer, loss: Any) -> keras.Model:
     """A model with three scores: of a photo, or of each of its pixels."""
     keras.utils.set_random_seed(7)
     scores = keras.layers.Dense(3, activation="softmax", name="scores")
     made = keras.Sequential([keras.Input((6, 5, 1)), first, scores])
-    made.compile(keras.optimizers.SGD(0.25), "sparse_categorical_crossentropy")
+    made.compile(keras.optimizers.SGD(0.25), loss)
     return made
 
 
