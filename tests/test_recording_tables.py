@@ -22,7 +22,7 @@ from wandbkeras import ClassColumn, Image, ImageColumn, RowColumn, Run, StoredRu
 from wandbkeras.errors import DiskFullError, UnsupportedValueError, UsageError
 from wandbkeras.recording.opening import open_run
 from wandbkeras.recording.settings import resolve
-from wandbkeras.recording.tables import MAX_IMAGES, MAX_TABLE_ROWS
+from wandbkeras.store.limits import MAX_IMAGES, MAX_TABLE_ROWS
 from wandbkeras.store.verify import verify_run
 
 Start = Callable[..., Run]

@@ -15,6 +15,7 @@ from wandbkeras.recording.logged_tables import LoggedTable
 from wandbkeras.recording.open_table import OpenTable
 from wandbkeras.recording.values import checked_text
 from wandbkeras.store.checks import IMAGES, TABLE
+from wandbkeras.store.limits import MAX_IMAGES, MAX_TABLE_ROWS
 from wandbkeras.store.schema import TableFile
 from wandbkeras.store.writer import RunWriter
 
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from wandbkeras.store.tables import WrittenTable
 
 _BATCH_ROWS = 256  # of a table in memory; as Arrow has it, its images are there a second time
-# What W&B's client and its pages take of one value.
-MAX_TABLE_ROWS = 200_000
-MAX_IMAGES = 108
 
 
 class RunTables:

@@ -16,6 +16,9 @@ from wandbkeras.store.schema import GRAPH, HISTOGRAM
 
 MAX_LINE_BYTES = 10_383_360
 MAX_BINS = 512
+# More than these arrive, in a form that W&B's client would not have sent.
+MAX_TABLE_ROWS = 200_000
+MAX_IMAGES = 108
 # A record of fewer bytes can't make a longer line: JSON writes a byte as six at most.
 HARMLESS_BYTES = MAX_LINE_BYTES // 7
 # For what the client adds to a line.

@@ -38,6 +38,8 @@ from wandbkeras.sync.media import Rendered, media_path, rendered
 # What W&B's client itself keeps in a summary and in a config; it drops what others put there.
 CLIENTS_SUMMARY = frozenset({"_wandb", "_step"})
 _CLIENTS_CONFIG = "_wandb"
+# Values that W&B holds as they are.
+_PLAIN = frozenset({float, int, bool, str, type(None)})
 
 
 class Content:
@@ -89,10 +91,14 @@ class Content:
     def rows(self, start: int = 0) -> Iterator[Row]:
         """Yield the rows from number ``start``, their values as W&B holds them."""
         for row in islice(self.run.rows(), start, len(self.steps)):
-            chosen = self.choice.metrics(row.values)
-            values = {k: self._rendered(v, k, row.step).value for k, v in chosen.items()}
+            values = self.choice.metrics(row.values)
+            if not _PLAIN.issuperset(map(type, values.values())):
+                values = {k: self._rendered(v, k, row.step).value for k, v in values.items()}
             values = self._taken(values, row.step)
-            yield Row(row.step, row.timestamp, row.runtime, values, row.attempt)
+            if values is row.values:
+                yield row
+            else:
+                yield Row(row.step, row.timestamp, row.runtime, values, row.attempt)
 
     @cached_property
     def history_digest(self) -> str:
@@ -110,7 +116,7 @@ class Content:
         """All that is left out, a line each: the server has the whole run if there is none."""
         return [*self.choice.left_out, *self.beyond_limits]
 
-    def _taken(self, values: dict[str, Any], step: int | None) -> dict[str, Any]:
+    def _taken(self, values: Mapping[str, Any], step: int | None) -> Mapping[str, Any]:
         """Return what W&B takes of a row, or of the summary (``step`` None), noting the rest."""
         if not (found := limits.beyond(values)):
             return values
@@ -127,8 +133,8 @@ class Content:
         """
         total = self.run.folded
         own = CLIENTS_SUMMARY
-        summary = {key: item.value for key, item in self._summary.items() if key not in own}
-        summary = self._taken(summary, None)
+        values = {key: item.value for key, item in self._summary.items() if key not in own}
+        summary = dict(self._taken(values, None))
         if total.last_step is not None:
             summary["_timestamp"] = total.last_row_timestamp
         runtime = self.imported.details.runtime

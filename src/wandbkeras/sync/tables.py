@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from wandbkeras.errors import DamagedError
 from wandbkeras.store.checks import parse_json
+from wandbkeras.store.limits import MAX_TABLE_ROWS
 from wandbkeras.store.schema import TABLE_SUFFIX, ArtifactFile
 from wandbkeras.store.table_schema import TableColumn, TableSchema, array_shape
 from wandbkeras.store.tables import StoredTable
@@ -33,9 +34,8 @@ from wandbkeras.sync.table_json import (
     without_nan,
 )
 
-# W&B's own: of a table in a file of the run, and in an artifact.
+# W&B's own, of a table in a file of the run.
 MAX_FILE_ROWS = 10_000
-MAX_ARTIFACT_ROWS = 200_000
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def render_table(
     is_held: Callable[[str], bool],
     *,
     file_rows: int = MAX_FILE_ROWS,
-    part_rows: int = MAX_ARTIFACT_ROWS,
+    part_rows: int = MAX_TABLE_ROWS,
 ) -> RenderedTable:
     """Write a table to ``scratch``; ``is_held`` says whether the run still has another table."""
     with stored.opened() as (parquet, schema):

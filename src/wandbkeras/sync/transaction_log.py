@@ -7,12 +7,14 @@ version reads older files, so what is written here can be uploaded by whatever w
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import msgspec
 from google.protobuf.timestamp_pb2 import Timestamp
 from wandb.proto import wandb_internal_pb2 as pb
 
@@ -159,8 +161,15 @@ def metric(
 def history(step: int, timestamp: float, runtime: float, values: Mapping[str, Any]) -> pb.Record:
     """Return one row of the history."""
     row = {**values, "_step": step, "_timestamp": timestamp, "_runtime": runtime}
-    items = [pb.HistoryItem(key=key, value_json=_json(value)) for key, value in row.items()]
-    return pb.Record(history=pb.HistoryRecord(item=items, step=pb.HistoryStep(num=step)))
+    record = pb.Record()
+    # Made in place: a message that is handed over is copied, item by item.
+    add_item = record.history.item.add
+    for key, text in zip(row, _json_texts(list(row.values())), strict=True):
+        item = add_item()
+        item.key = key
+        item.value_json = text
+    record.history.step.num = step
+    return record
 
 
 def summary(values: Mapping[str, Any], runtime: float) -> pb.Record:
@@ -248,9 +257,21 @@ def exit(exit_code: int, runtime: float, *, complete: bool) -> pb.Record:
     )
 
 
-def _json(value: Any) -> str:
-    # Bare NaN and Infinity are W&B's own dialect, as is text that is not escaped.
-    return json.dumps(value, ensure_ascii=False)
+def _json_texts(values: list[Any]) -> list[str]:
+    """Return each value as JSON; finite numbers, as most rows have, all at once.
+
+    >>> _json_texts([0.1, 2**63 - 1]), _json_texts([float("inf"), "é"])
+    (['0.1', '9223372036854775807'], ['Infinity', '"é"'])
+    """
+    if _NUMBERS.issuperset(map(type, values)) and math.isfinite(sum(values)):
+        return _encode_numbers(values).decode()[1:-1].split(",")
+    return list(map(_json, values))
+
+
+# Bare NaN and Infinity are W&B's own dialect, as is text that is not escaped.
+_json = json.JSONEncoder(ensure_ascii=False).encode
+_encode_numbers = msgspec.json.Encoder().encode
+_NUMBERS = frozenset({int, float})
 
 
 def _timestamp(seconds: float) -> Timestamp:
