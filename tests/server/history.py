@@ -63,8 +63,9 @@ def sample(lines: list[str], samples: int | None) -> list[str]:
 
 def _between(context: Context, run: int, min_step: int | None, max_step: int | None) -> list[str]:
     rows = context.state.all(
-        "select text from lines where run = ? and file = ? and step >= ? and step < ?"
-        " and received_at <= ? order by number",
+        # Of a long history a page is a small part; by its key all of it would be looked at.
+        "select text from lines indexed by lines_step where run = ? and file = ? and step >= ?"
+        " and step < ? and received_at <= ? order by number",
         run,
         HISTORY,
         min_step or 0,
@@ -162,15 +163,21 @@ def parquet(context: Context, run: int, live_keys: list[str], *, ended: bool) ->
     Rows are live, as on the real server for some minutes, unless the server was started to export
     the history of ended runs.
     """
-    lines = texts(context, run, HISTORY)
-    if not lines:
+    first = context.state.one(
+        "select text from lines where run = ? and file = ? and received_at <= ?"
+        " order by number limit 1",
+        run,
+        HISTORY,
+        context.horizon,
+    )
+    if first is None:
         return ParquetHistory([], [])
     if context.exports and ended:
         from tests.server.export import parquet_bytes
 
-        sha256 = context.state.keep(parquet_bytes(lines))
+        sha256 = context.state.keep(parquet_bytes(texts(context, run, HISTORY)))
         return ParquetHistory([context.object_url(sha256, "history.parquet")], [])
-    row = finite(json.loads(lines[0]))
+    row = finite(json.loads(first["text"]))
     return ParquetHistory([], [{key: row[key] for key in live_keys if key in row}])
 
 
