@@ -33,6 +33,8 @@ def test_runs_are_chosen(runs: Path) -> None:
     assert ids(runs) == [None, "failed", "good"]
     assert ids(runs, "--include", "tag=keep") == [None, "good"]
     assert ids(runs, "--exclude", "state=failed") == [None, "good"]
+    assert ids(runs, "--include", "age<1h") == [None, "failed", "good"]
+    assert ids(runs, "--include", "age>1h") == [None]
     assert ids(runs / "*-good") == ["good"]
     assert ids(runs.parent / "run?", "--include", "go*") == [None, "good"]
 

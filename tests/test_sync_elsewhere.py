@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+import platform
 import shutil
+import struct
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -189,5 +193,60 @@ def test_the_entity_is_that_of_the_key(
     settings.parent.mkdir(parents=True)
     settings.write_text("[default]\nentity = nobody\n")
     done = command("sync", finished, env=wandb_server.environ(tmp_path / "home"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all_is_there(wandb_server)
+
+
+_SYSCALLS = {"x86_64": 73, "aarch64": 32}
+
+
+def no_flock() -> None:
+    """From here on flock is not implemented, for programs that are started from here too."""
+    jump, answer, load = 0x15, 0x06, 0x20
+    program = [
+        (load, 0, 0, 0),  # the number of the system call
+        (jump, 0, 1, _SYSCALLS[platform.machine()]),
+        (answer, 0, 0, 0x00050000 | errno.ENOSYS),
+        (answer, 0, 0, 0x7FFF0000),
+    ]
+    code = b"".join(struct.pack("HBBI", *instruction) for instruction in program)
+    buffer = ctypes.create_string_buffer(code)
+    filters = struct.pack("HP", len(program), ctypes.addressof(buffer))
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(38, 1, 0, 0, 0)
+    assert libc.prctl(22, 2, ctypes.create_string_buffer(filters)) == 0
+
+
+def test_where_there_is_no_flock_at_all(
+    finished: Path, wandb_server: LoopbackServer, tmp_path: Path
+) -> None:
+    """Ours never locks; W&B's client does, below $TMPDIR: that it can't is said, and made up for.
+
+    A file system without `flock` under the run is nothing to either: the client has no file there.
+    """
+    locked = "import fcntl; fcntl.flock(open('/dev/null'), fcntl.LOCK_EX)"
+    tried = subprocess.run([sys.executable, "-c", locked], preexec_fn=no_flock, capture_output=True)
+    assert b"Function not implemented" in tried.stderr
+    env = wandb_server.environ(tmp_path / "home")
+    done = subprocess.run(
+        [COMMAND, "sync", finished], env=env, capture_output=True, text=True, preexec_fn=no_flock
+    )
+    (line,) = done.stderr.splitlines()
+    assert (done.returncode, "not verified" in line) == (6, True)
+    assert "wandb said" in line, line
+    assert command("sync", finished, env=env).returncode == 0
+    assert all_is_there(wandb_server)
+
+
+def test_keras_is_not_needed(finished: Path, wandb_server: LoopbackServer, tmp_path: Path) -> None:
+    """Where neither Keras nor a backend can be imported, a run arrives all the same."""
+    (tmp_path / "without").mkdir()
+    for name in ("keras", "tensorflow", "torch", "jax"):
+        (tmp_path / "without" / f"{name}.py").write_text("raise ImportError(__name__)")
+    env = wandb_server.environ(tmp_path / "home")
+    path = os.pathsep.join([str(tmp_path / "without"), env.get("PYTHONPATH", "")])
+    tried = subprocess.run([sys.executable, "-c", "import keras"], env=env | {"PYTHONPATH": path})
+    assert tried.returncode == 1
+    done = command("sync", finished, env=env | {"PYTHONPATH": path.rstrip(os.pathsep)})
     assert (done.returncode, done.stderr) == (0, "")
     assert all_is_there(wandb_server)

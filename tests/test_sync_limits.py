@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import wandbkeras
 from tests.server.process import LoopbackServer
 from tests.syncing import command, connect, held, printed, receipts, sync_one, tree
 from wandbkeras import Run
-from wandbkeras.store.limits import MAX_LINE_BYTES
+from wandbkeras.store.limits import MAX_IMAGES, MAX_LINE_BYTES, MAX_TABLE_ROWS
+from wandbkeras.sync.options import Options
+from wandbkeras.sync.preview import preview
 
 # As long as a line may be with the rest of the row; W&B's client must not write it any longer.
 LONGEST = "<&é\u2028" * ((MAX_LINE_BYTES - 2_000) // 7)
@@ -124,3 +128,30 @@ def test_names_that_are_the_clients_do_no_harm(
     (receipt,) = receipts(Path(run.dir or ""))
     (line,) = receipt.not_sent
     assert line.startswith("'' in 1 rows, the first at step 0 and the summary: W&B's client drops")
+
+
+def test_a_preview_tells_what_will_be_done_about_large_tables(
+    start: Callable[..., Run],
+    server: LoopbackServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Tables in parts, images all in one value, a histogram left out: a line each."""
+    connect(server, tmp_path / "home", monkeypatch)
+    run = start(project="digits")
+    table = run.open_table("t", ["a"])
+    table.add_batch({"a": np.zeros(MAX_TABLE_ROWS + 1)})
+    images = [wandbkeras.Image(np.zeros((1, 1, 3), np.uint8))] * (MAX_IMAGES + 1)
+    wide = {"_type": "histogram", "values": [0] * 600, "bins": [*map(float, range(601))]}
+    run.log({"t": table, "imgs": images})
+    with run._writer.lock:
+        run._writer.history(1, 1795412700.0, 1.0, {"h": wide}, True)
+    run.finish()
+    (found,) = preview([Path(run.dir or "")], Options(settle_s=0.0))
+    assert found.adapted == (
+        "'t' at step 0: 200,001 rows, sent as 2 tables of one version",
+        "'imgs' at step 0: 109 images, all sent in one value; W&B's client takes 108",
+    )
+    assert found.not_sent == (
+        "'h' in 1 rows, the first at step 1 and the summary: 600 bins, W&B takes 512",
+    )

@@ -48,6 +48,8 @@ def _print(found: Preview) -> None:
         say("; ".join([sent, *known]))
     for line in found.not_sent:
         say(f"{found.run_id}: not sent: {line}")
+    for line in found.adapted:
+        say(f"{found.run_id}: beyond W&B's limits: {line}")
 
 
 def _document(found: Preview) -> dict[str, Any]:
@@ -64,5 +66,6 @@ def _document(found: Preview) -> dict[str, Any]:
         "files": found.files,
         "bytes": found.bytes,
         "not_sent": list(found.not_sent),
+        "adapted": list(found.adapted),
         "error": error_document(found.error),
     }

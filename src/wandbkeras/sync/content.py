@@ -112,6 +112,20 @@ class Content:
         return [_beyond_text(key, found) for key, found in self._beyond.items()]
 
     @property
+    def adapted(self) -> list[str]:
+        """What arrives in another form than W&B's client would send, a line each: all of it."""
+        found = []
+        for table in self.tables.named:
+            where, rows = f"{table.key!r:.200} at step {table.step}", table.file.rows
+            if table.kind == TABLE and rows > limits.MAX_TABLE_ROWS:
+                parts = -(-rows // limits.MAX_TABLE_ROWS)
+                found.append(f"{where}: {rows:,} rows, sent as {parts} tables of one version")
+            elif table.kind != TABLE and rows > limits.MAX_IMAGES:
+                client = f"W&B's client takes {limits.MAX_IMAGES}"
+                found.append(f"{where}: {rows:,} images, all sent in one value; {client}")
+        return found
+
+    @property
     def not_sent(self) -> list[str]:
         """All that is left out, a line each: the server has the whole run if there is none."""
         return [*self.choice.left_out, *self.beyond_limits]

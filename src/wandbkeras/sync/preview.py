@@ -21,7 +21,8 @@ class Preview:
     """What would go where. ``known`` artifact versions and rows are on the server already.
 
     ``bytes`` are those of the rows as W&B's client sends them, of artifacts and of files.
-    ``not_sent`` names what would be left out: by choice, or because W&B does not take it.
+    ``not_sent`` names what would be left out: by choice, or because W&B does not take it;
+    ``adapted`` what would arrive in another form than W&B's client would send.
     """
 
     path: Path
@@ -35,6 +36,7 @@ class Preview:
     files: int = 0
     bytes: int = 0
     not_sent: tuple[str, ...] = ()
+    adapted: tuple[str, ...] = ()
     unchanged: bool = False
     error: WandbkerasError | None = None
 
@@ -89,6 +91,7 @@ def _preview(run: StoredRun, session: Session) -> Preview:
             files=len(plan.files),
             bytes=_bytes(content, plan),
             not_sent=tuple(content.not_sent),
+            adapted=tuple(content.adapted),
         )
 
 
