@@ -37,6 +37,10 @@ def main() -> None:
         help="lines received within so long are neither counted nor read back yet",
     )  # fmt: skip
     parser.add_argument(
+        "--repeats", action="store_true",
+        help="take history rows whose step does not rise: what is sent twice is there twice",
+    )  # fmt: skip
+    parser.add_argument(
         "--with-parent", action="store_true", help="end when standard input is closed"
     )
     options = parser.parse_args()
@@ -47,6 +51,7 @@ def main() -> None:
         nonfinite=options.nonfinite,
         exports=options.exports,
         lag=options.lag,
+        repeats=options.repeats,
     )
     if options.with_parent:
         threading.Thread(target=_end_with_parent, daemon=True).start()

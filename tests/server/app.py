@@ -27,7 +27,14 @@ class LoopbackApp:
     """The ASGI application."""
 
     def __init__(
-        self, state: State, *, api_key: str, nonfinite: str, exports: bool, lag: float
+        self,
+        state: State,
+        *,
+        api_key: str,
+        nonfinite: str,
+        exports: bool,
+        lag: float,
+        repeats: bool,
     ) -> None:
         self.state = state
         self.faults = Faults()
@@ -35,6 +42,7 @@ class LoopbackApp:
         self._nonfinite = nonfinite
         self._exports = exports
         self._lag = lag
+        self._repeats = repeats
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         assert scope["type"] == "http", scope["type"]
@@ -59,6 +67,7 @@ class LoopbackApp:
             nonfinite=self._nonfinite,
             exports=self._exports,
             lag=self._lag,
+            repeats=self._repeats,
         )
 
     def authorizes(self, request: Request) -> bool:
@@ -101,6 +110,8 @@ class _Exchange:
         fault = self.app.faults.take(kind=self.kind, path=self.path, operation=self.operation)
         if fault is not None and fault.action == "delay":
             await asyncio.sleep(fault.seconds)
+        if fault is not None and fault.action == "hold":
+            await fault.cleared.wait()
         if fault is not None and fault.action in ("status", "close"):
             return self._inject(fault)
         response = self._handle(prepared)

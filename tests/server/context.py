@@ -19,6 +19,7 @@ class Context:
     nonfinite: str
     exports: bool
     lag: float
+    repeats: bool
     now: float = field(default_factory=time.time)
 
     @property

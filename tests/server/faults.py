@@ -5,13 +5,14 @@ Rules live in the server's memory: a killed and restarted server has none.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 KINDS = ("graphql", "file_stream", "upload", "download", "other")
-Action = Literal["status", "close", "lose", "delay"]
-ACTIONS: tuple[Action, ...] = ("status", "close", "lose", "delay")
+Action = Literal["status", "close", "lose", "delay", "hold"]
+ACTIONS: tuple[Action, ...] = ("status", "close", "lose", "delay", "hold")
 
 
 @dataclass
@@ -27,6 +28,7 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     times: int | None = None
+    cleared: asyncio.Event = field(default_factory=asyncio.Event)
 
     @classmethod
     def from_json(cls, rule: dict[str, Any]) -> Fault:
@@ -60,6 +62,8 @@ class Faults:
         self._rules.append(fault)
 
     def clear(self) -> None:
+        for rule in self._rules:
+            rule.cleared.set()
         self._rules.clear()
 
     def take(self, *, kind: str, path: str, operation: str | None) -> Fault | None:

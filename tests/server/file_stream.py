@@ -124,7 +124,7 @@ def _rising(
         step = row.get("_step")
         if not isinstance(step, int) or isinstance(step, bool):
             raise violation("step", f"history line {number} has _step {step!r}")
-        if step <= before:
+        if step <= before and not context.repeats:
             raise violation("step", f"history line {number} has _step {step} after {before}")
         steps.append(step)
         before = step

@@ -38,9 +38,11 @@ class LoopbackServer:
         nonfinite: Literal["token", "string"] = "token",
         exports: bool = False,
         lag_s: float = 0.0,
+        repeats: bool = False,
     ) -> None:
         """`exports`: ended runs' history reads back as Parquet; `nonfinite`: how NaN reads back
-        in live history; `lag_s`: how far the server's counts and rows are behind."""
+        in live history; `lag_s`: how far the server's counts and rows are behind;
+        `repeats`: rows that are sent twice are there twice, as on the real server."""
         self.directory = directory
         self.api_key = api_key
         self.entity = entity
@@ -53,6 +55,7 @@ class LoopbackServer:
             f"--lag={lag_s}",
             "--with-parent",
             *(["--exports"] if exports else []),
+            *(["--repeats"] if repeats else []),
         ]
         self._process: subprocess.Popen[str] | None = None
 
@@ -167,7 +170,8 @@ class LoopbackServer:
         times: int | None = None,
     ) -> None:
         """From now on the requests that match are answered with `status`, have their connection
-        closed unread (`close`), are handled but never answered (`lose`), or wait (`delay`).
+        closed unread (`close`), are handled but never answered (`lose`), or wait for some seconds
+        (`delay`) or until the faults are cleared (`hold`).
 
         `times` None is for ever; `path` is a shell pattern.
         """

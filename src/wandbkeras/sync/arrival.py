@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 
-from wandbkeras.errors import NotVerifiedError, RefusedError, SyncError, UnreachableError
+from wandbkeras.errors import (
+    ConflictError,
+    NotVerifiedError,
+    RefusedError,
+    SyncError,
+    UnreachableError,
+)
 from wandbkeras.sync.compare import differences
 from wandbkeras.sync.content import Content
 from wandbkeras.sync.history import history_differences
@@ -32,6 +39,9 @@ def await_arrival(
     progress: Callable[[str], None],
 ) -> RemoteRun:
     """Return what the server holds once it holds everything; NotVerifiedError if it doesn't.
+
+    ConflictError, at once, if it holds more rows than the run has, which never become fewer;
+    NotVerifiedError likewise of artifact versions.
 
     ``compared`` are the rows that are read, ``deadline`` is on the monotonic clock. What was
     refused stays refused: only what may still be on its way is waited for, and ``patience_s`` for
@@ -69,12 +79,39 @@ def _look(
     )
     if remote is None:
         return None, ["the run is not there"]
+    if remote.line_count > len(content.steps):
+        raise ConflictError(
+            f"{destination}: the server holds {remote.line_count} rows, the run has "
+            f"{len(content.steps)}: some arrived twice, because another sync or another tool sent "
+            "them at the same moment: W&B takes no row back, so send it under a new id with "
+            "--on-conflict new-id"
+        )
     found = differences(content, remote, plan.artifacts)
     if remote.line_count != len(content.steps):
         found.insert(0, f"rows: expected {len(content.steps)}, found {remote.line_count}")
     else:
         found += history_differences(content, server, plan.entity, destination, compared)
+    if not found:
+        _check_versions(plan, remote)
     return remote, found
+
+
+def _check_versions(plan: Plan, remote: RemoteRun) -> None:
+    """Raise NotVerifiedError if more versions of an artifact have arrived than were sent."""
+    before = _versions(plan.remote)
+    sent = Counter(artifact.version.name for artifact in plan.artifacts)
+    for name, count in _versions(remote).items():
+        if sent[name] and count - before[name] > sent[name]:
+            raise NotVerifiedError(
+                f"{plan.destination}: not verified: artifact {name}: {count - before[name]} "
+                f"versions arrived and {sent[name]} were sent, so another sync or another tool "
+                "sent some at the same moment: the last ones are this run's, and the next sync "
+                "takes them; those before them can be deleted in W&B"
+            )
+
+
+def _versions(remote: RemoteRun | None) -> Counter[str]:
+    return Counter(version.name for version in remote.artifacts) if remote else Counter()
 
 
 def _not_verified(

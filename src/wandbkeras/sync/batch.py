@@ -93,10 +93,32 @@ def deliver(batch: Sequence[Task], session: Session) -> dict[int, Result]:
                 under_way[task.number] = (delivery, folder)
             except (WandbkerasError, OSError) as error:
                 results[task.number] = failed(task.path, error, started, session)
+        results |= _confirm(under_way, session)
         said = session.upload([f for _, f in under_way.values() if f is not None], scratch)
         for number, (delivery, folder) in under_way.items():
             results[number] = _finish(delivery, None if folder is None else said)
             delivery.close()
+    return results
+
+
+def _confirm(
+    under_way: dict[int, tuple[Delivery, Path | None]], session: Session
+) -> dict[int, Result]:
+    """Take the runs that somebody else has begun to send out of the upload; return their results.
+
+    Asked for all of them at the end: between the answer and the upload is as little as can be.
+    """
+    results: dict[int, Result] = {}
+    sending = {n: delivery for n, (delivery, folder) in under_way.items() if folder is not None}
+    for number, delivery in sending.items():
+        try:
+            delivery.confirm()
+        except (WandbkerasError, OSError) as error:
+            results[number] = failed(delivery.run.path, error, delivery.started, session)
+            delivery.close()
+            del under_way[number]
+    if len(results) < len(sending):
+        session.progress(f"uploading {len(sending) - len(results)} runs")
     return results
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import wandbkeras
-from wandbkeras.errors import ConflictError, DeletedError, RefusedError, UsageError
+from wandbkeras.errors import ConflictError, DeletedError, LockedError, RefusedError, UsageError
 from wandbkeras.store.reader import StoredRun
 from wandbkeras.sync.arrival import await_arrival
+from wandbkeras.sync.artifacts import Artifact
 from wandbkeras.sync.compare import match_artifacts
 from wandbkeras.sync.digests import digest_of
 from wandbkeras.sync.history import spans
 from wandbkeras.sync.options import Result
-from wandbkeras.sync.plan import Plan, make_plan, plan_bytes
+from wandbkeras.sync.plan import Plan, make_plan, plan_bytes, sent_meanwhile
 from wandbkeras.sync.readback import VERSION, RemoteRun
 from wandbkeras.sync.receipt import Receipt, fingerprint, write_receipt
 from wandbkeras.sync.render import render
@@ -43,6 +45,8 @@ class Delivery:
         self._plan: Plan | None = None
         self._trouble: Upload | None = None
         self._folders: list[Path] = []
+        # The artifact versions of the last upload; those that they link to go before.
+        self._last: Sequence[Artifact] = ()
         self._bytes = 0
 
     def prepare(self, scratch: Path) -> Path | None:
@@ -70,6 +74,19 @@ class Delivery:
                 return None
         return last
 
+    def confirm(self) -> None:
+        """Ask once more, right before the upload, that nobody else has sent the same meanwhile.
+
+        The client appends after what is there then, so it would arrive twice. LockedError if
+        somebody has: from another machine, where no lock of ours is seen.
+        """
+        assert self._plan is not None
+        if text := sent_meanwhile(self.content, self._plan, self._last, self.session.server()):
+            raise LockedError(
+                f"{self.destination}: another sync is sending this run: {text}: try again when it "
+                "has ended"
+            )
+
     def close(self) -> None:
         """Remove what was made to be sent, and let others sync the run."""
         self.content.close()
@@ -78,6 +95,7 @@ class Delivery:
     def _rendered(self, plan: Plan, scratch: Path) -> list[Path]:
         """Render ``plan`` to logs that are to be sent one after the other."""
         *first, last = self.content.versions.waves(plan.artifacts) or [[]]
+        self._last = last
         alone = replace(plan, first_row=len(self.content.steps), files=())
         plans = [*(replace(alone, artifacts=wave) for wave in first), replace(plan, artifacts=last)]
         return [

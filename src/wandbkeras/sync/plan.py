@@ -81,6 +81,24 @@ def make_plan(
     return Plan(destination, entity, held, missing, files, complete, remote)
 
 
+def sent_meanwhile(
+    content: Content, plan: Plan, artifacts: Sequence[Artifact], server: Server
+) -> str | None:
+    """Say what of the rows and ``artifacts`` to send the server has got since it was planned."""
+    place = (plan.entity, plan.destination.project, plan.destination.run_id)
+    if artifacts and (remote := server.find(*place, uses=content.uses)) is not None:
+        missing = {artifact.identity for artifact in missing_artifacts(content, remote)}
+        for artifact in artifacts:
+            if artifact.identity not in missing:
+                return f"a version of {artifact.version.name} has arrived since it was asked"
+    if plan.first_row == len(content.steps):
+        return None
+    held = server.line_count(*place)
+    if held == plan.first_row:
+        return None
+    return f"the server held {plan.first_row} rows when it was asked, and now {held}"
+
+
 def _is_settled(content: Content, remote: RemoteRun) -> bool:
     """Whether no row is missing, or none can have come for long enough."""
     quiet_s = time.time() - remote.heartbeat

@@ -157,6 +157,12 @@ class Server:
                 id=run.storage_id,
             )
 
+    def line_count(self, entity: str, project: str, run_id: str) -> int:
+        """Return how many rows the server says that it holds of a run, 0 of none."""
+        with _mapped(self.base_url):
+            run = self._run(entity, project, run_id)
+            return 0 if run is None else int(run.historyLineCount or 0)
+
     def announce(self, entity: str, project: str, run_id: str) -> None:
         """Make the run if it isn't there: the client that sends would hide why it can't be made.
 

@@ -1,0 +1,164 @@
+"""Two copies of a run synced at once, as from two machines: no lock of ours is seen by both.
+
+What happens meanwhile happens in the callback that shows progress, so the order is always the same.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.server.process import LoopbackServer
+from tests.syncing import ENTITY, PROJECT, connect, held, receipts, sync_one, until
+from wandbkeras import Artifact, Run
+from wandbkeras.errors import ConflictError, LockedError, NotVerifiedError
+from wandbkeras.sync.engine import sync
+from wandbkeras.sync.options import Options, Result
+
+ROWS = 200
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoopbackServer]:
+    """One that takes the same row twice, as W&B's does."""
+    with LoopbackServer(tmp_path_factory.mktemp("server"), repeats=True).start() as server:
+        yield server
+        # Of two that send one version at the same moment, one comes when it is complete.
+        assert {violation.kind for violation in server.violations()} <= {"artifact state"}
+
+
+def record(start: Callable[..., Run], folder: Path, rows: int = ROWS) -> Path:
+    """A finished run with rows and two versions of an artifact."""
+    run = start(project=PROJECT)
+    for i in range(rows):
+        run.log({"loss": 1.0 / (i + 1)})
+    for version in range(2):
+        (folder / "data.txt").write_text(f"version {version} of {run.id}")
+        artifact = Artifact(f"data-{run.id}", "dataset")
+        artifact.add_file(folder / "data.txt")
+        run.log_artifact(artifact)
+    run.finish()
+    return Path(run.dir or "")
+
+
+def copy_of(path: Path, folder: Path) -> tuple[Path, Path]:
+    return path, shutil.copytree(path, folder / "another machine" / path.name)
+
+
+@pytest.fixture
+def copies(
+    start: Callable[..., Run],
+    server: LoopbackServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> tuple[Path, Path]:
+    """A run, and a copy of it."""
+    connect(server, tmp_path / "home", monkeypatch)
+    return copy_of(record(start, tmp_path), tmp_path)
+
+
+def id_of(path: Path) -> str:
+    return path.name.rpartition("-")[2]
+
+
+def sync_and_meanwhile(path: Path, moment: str, action: Callable[[], object]) -> Result:
+    """Sync a run; when it says ``moment``, do what another machine does then."""
+
+    def progress(text: str) -> None:
+        if moment in text:
+            action()
+
+    (result,) = sync([path], Options(timeout_s=30, settle_s=0), progress=progress)
+    return result
+
+
+def assert_all_is_there_once(server: LoopbackServer, run_id: str) -> None:
+    found = held(server, run_id)
+    assert [row["loss"] for row in found.rows] == [1.0 / (i + 1) for i in range(ROWS)]
+    assert [(a.version, a.state) for a in found.logged_artifacts] == [
+        (0, "COMMITTED"), (1, "COMMITTED"),
+    ]  # fmt: skip
+    assert (found.state, found.exit_code) == ("finished", 0)
+
+
+def test_two_that_begin_at_the_same_moment_send_all_once(
+    copies: tuple[Path, Path], server: LoopbackServer
+) -> None:
+    """Both clients were told that there is no row yet, so both send row *i* to line *i*."""
+    before: list[int] = []
+
+    def hold_rows() -> None:
+        before.append(len(server.requests()))
+        server.add_fault("hold", kind="file_stream")
+
+    def both_were_told() -> bool:
+        later = server.requests()[before[0] :] if before else []
+        return [request.operation for request in later].count("UpsertBucket") == 2
+
+    asked = threading.Barrier(2, action=hold_rows)
+    with ThreadPoolExecutor() as pool:
+        syncs = [pool.submit(sync_and_meanwhile, copy, "uploading", asked.wait) for copy in copies]
+        until(both_were_told)
+        server.clear_faults()
+        assert [syncing.result().outcome for syncing in syncs] == ["verified", "verified"]
+    assert_all_is_there_once(server, id_of(copies[0]))
+
+
+@pytest.mark.parametrize("moment", ["sending", "asking"])
+def test_what_another_has_sent_is_not_sent_again(
+    moment: str, copies: tuple[Path, Path], server: LoopbackServer
+) -> None:
+    """Asked again right before the upload, the server says so; the next sync finds all there."""
+    mine, others = copies
+    result = sync_and_meanwhile(mine, moment, lambda: sync_one(others))
+    if moment == "asking":  # it has not looked yet
+        assert (result.outcome, result.rows_sent) == ("verified", 0)
+    else:
+        assert isinstance(result.error, LockedError)
+        assert "has arrived since it was asked" in str(result.error)
+        assert (result.exit_code, receipts(mine)) == (11, [])
+    again = sync_one(mine)
+    assert (again.error, again.rows_sent) == (None, 0)
+    assert_all_is_there_once(server, id_of(mine))
+
+
+def test_rows_that_arrive_twice_are_never_called_verified(
+    copies: tuple[Path, Path], server: LoopbackServer
+) -> None:
+    """In the second that the client takes to start nothing can be asked: it is said afterwards."""
+    mine, others = copies
+    result = sync_and_meanwhile(mine, "uploading", lambda: sync_one(others))
+    assert len(held(server, id_of(mine)).rows) == 2 * ROWS
+    assert isinstance(result.error, ConflictError)
+    assert (result.exit_code, receipts(mine)) == (10, [])
+    assert "holds 400 rows, the run has 200" in str(result.error)
+    assert "--on-conflict new-id" in str(result.error)
+    # The other one had verified before; asked again, it says the same.
+    assert len(receipts(others)) == 1
+    assert isinstance(sync_one(others, check=True).error, ConflictError)
+    # And the way out is a whole run under another id, for both.
+    for copy in copies:
+        assert sync_one(copy, check=True, on_conflict="new-id").outcome == "verified"
+    assert len(held(server, f"{id_of(mine)}-2").rows) == ROWS
+    assert server.run_ids(ENTITY, PROJECT)[-1] == f"{id_of(mine)}-2"
+
+
+def test_versions_that_arrive_twice_are_not_called_verified(
+    start: Callable[..., Run],
+    server: LoopbackServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of a run without rows too; the last versions are right, and the next sync takes them."""
+    connect(server, tmp_path / "home", monkeypatch)
+    mine, others = copy_of(record(start, tmp_path, rows=0), tmp_path)
+    result = sync_and_meanwhile(mine, "uploading", lambda: sync_one(others))
+    assert isinstance(result.error, NotVerifiedError)
+    assert f"artifact data-{id_of(mine)}: 4 versions arrived and 2 were sent" in str(result.error)
+    assert receipts(mine) == []
+    assert sync_one(mine).artifacts_sent == 0
