@@ -170,6 +170,33 @@ def test_a_resumed_run_goes_on_there(
     assert found.config_values == {"lr": 0.1}
 
 
+def test_steps_that_two_attempts_logged_arrive_from_the_later(
+    start: Callable[..., Run], wandb_server: LoopbackServer, tmp_path: Path
+) -> None:
+    """A job that was put into the queue again, from its checkpoint: each step once, in order.
+
+    Also when an early copy of it is synced after it.
+    """
+    run = start(project="digits", id="k3j9x2ab")
+    for step in range(5):
+        run.log({"step": step, "attempt": 0})
+    run.finish(1)
+    again = start(id="k3j9x2ab", resume="allow")
+    again.roll_back(3)
+    again.log({"step": 3, "attempt": 1})
+    early = Path(shutil.copytree(run.dir or "", tmp_path / "early" / Path(run.dir or "").name))
+    for step in (4, 5):
+        again.log({"step": step, "attempt": 1})
+    again.finish()
+    for path in (run.dir, early, run.dir):
+        sync_one(path, check=True)
+    found = held(wandb_server, "k3j9x2ab")
+    assert [(row["_step"], row["step"], row["attempt"]) for row in found.rows] == [
+        *((step, step, 0) for step in range(3)), *((step, step, 1) for step in range(3, 6)),
+    ]  # fmt: skip
+    assert found.state == "finished"
+
+
 def test_two_runs_may_log_to_one_artifact(
     start: Callable[..., Run], wandb_server: LoopbackServer, tmp_path: Path
 ) -> None:

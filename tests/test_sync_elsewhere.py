@@ -13,11 +13,12 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.server.process import LoopbackServer
 from tests.syncing import COMMAND, command, held, printed, tree
-from wandbkeras import Run
+from wandbkeras import Image, Run, Table
 from wandbkeras.store.reader import StoredRun
 from wandbkeras.sync.receipt import sync_state
 
@@ -26,10 +27,12 @@ _PR_CAPBSET_DROP, _CAP_DAC_OVERRIDE = 24, 1
 
 @pytest.fixture
 def finished(start: Callable[..., Run], tmp_path: Path) -> Path:
-    """A finished run with rows and two files of an artifact."""
+    """A finished run with rows, a table, an image, and two files of an artifact."""
     run = start(project="digits", id="k3j9x2ab", tags=["a"])
-    for i in range(5):
+    for i in range(4):
         run.log({"loss": 1.0 / (i + 1)})
+    image = Image(np.zeros((2, 2), np.uint8))
+    run.log({"loss": 1.0 / 5, "table": Table(["n"], [[1]]), "image": image})
     (tmp_path / "files").mkdir()
     for i in range(2):
         (tmp_path / "files" / f"{i}.bin").write_bytes(bytes([i]) * 1000)
@@ -60,10 +63,13 @@ def obey_modes() -> None:
 
 def all_is_there(server: LoopbackServer) -> bool:
     found = held(server, "k3j9x2ab")
-    files = [artifact.files for artifact in found.logged_artifacts]
+    files = {artifact.name: artifact.files for artifact in found.logged_artifacts}
+    media = [name.rpartition("/")[0] for name in found.files if name.startswith("media/")]
     return (
         [row["loss"] for row in found.rows] == [1.0 / (i + 1) for i in range(5)]
-        and files == [{f"{i}.bin": bytes([i]) * 1000 for i in range(2)}]
+        and files["data"] == {f"{i}.bin": bytes([i]) * 1000 for i in range(2)}
+        and list(files["run-k3j9x2ab-table"]) == ["table.table.json"]
+        and media == ["media/images", "media/table"]
         and (found.state, found.tags) == ("finished", ("a",))
     )
 

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import wandb
 
 from tests.server.process import LoopbackServer
 from tests.syncing import COMMAND, connect, held, receipts, sync, sync_one, until
 from wandbkeras import Artifact, Run
-from wandbkeras.errors import NotVerifiedError, RefusedError, UnreachableError
+from wandbkeras.errors import DeletedError, NotVerifiedError, RefusedError, UnreachableError
+from wandbkeras.sync import engine
+from wandbkeras.sync.options import Options, Result
 
 ROWS = 30
 
@@ -56,6 +59,18 @@ def assert_all_is_there(server: LoopbackServer) -> None:
 def assert_all_is_there_once(server: LoopbackServer) -> None:
     assert_all_is_there(server)
     assert [a.version for a in held(server, "k3j9x2ab").logged_artifacts] == [0, 1]
+
+
+def sync_and_meanwhile(path: Path, action: Callable[[], object], *, timeout_s: float) -> Result:
+    """Sync a run; do something when all has been asked and W&B's client is about to start."""
+
+    def progress(text: str) -> None:
+        if "uploading" in text:
+            action()
+
+    options = Options(timeout_s=timeout_s, settle_s=0)
+    (result,) = engine.sync([path], options, progress=progress)
+    return result
 
 
 # What is refused for good, how long sync may take, and what it says.
@@ -104,13 +119,17 @@ def test_refused_metrics_are_not_verified_and_completed_later(
     assert_all_is_there_once(wandb_server)
 
 
-def test_what_came_last_is_the_latest(finished: Path, wandb_server: LoopbackServer) -> None:
-    """A version refused while a later one was not takes the later one along when it is sent."""
-    wandb_server.add_fault("status", operation="CreateArtifact", status=400, times=1)
+@pytest.mark.parametrize("fault", [{"action": "status", "status": 400}, {"action": "cut"}])
+def test_what_came_last_is_the_latest(
+    fault: dict[str, Any], finished: Path, wandb_server: LoopbackServer
+) -> None:
+    """A version refused, or answered in half and given up, while a later one was not takes the
+    later one along when it is sent."""
+    wandb_server.add_fault(**fault, operation="CreateArtifact", times=1)
     refused = sync_one(finished, timeout_s=3)
     assert "artifact data (latest, try0) is missing" in str(refused.error)
     assert sync_one(finished).error is None
-    found = held(wandb_server, "k3j9x2ab").logged_artifacts
+    found = wandb_server.artifacts("loopback", "digits", "data")
     assert [(a.aliases, a.files["data.txt"]) for a in found] == [
         ((), b"version 1"), (("try0",), b"version 0"), (("latest", "try1"), b"version 1"),
     ]  # fmt: skip
@@ -135,6 +154,8 @@ PASSING = {
         "status",
         {"kind": "file_stream", "status": 429, "headers": {"Retry-After": "1"}, "times": 1},
     ),
+    "metrics answered in half": ("cut", {"kind": "file_stream", "times": 1}),
+    "slow": ("delay", {"kind": "file_stream", "seconds": 2.0}),
     "run not acknowledged": ("lose", {"operation": "UpsertBucket", "times": 1}),
     "commit not acknowledged": ("lose", {"operation": "CommitArtifact", "times": 1}),
     "question failed": ("status", {"operation": "Run", "status": 503, "times": 1}),
@@ -152,12 +173,56 @@ def test_a_passing_fault_is_got_over(
     assert_all_is_there_once(wandb_server)
 
 
+@pytest.mark.parametrize("operation", ["UpsertBucket", "CommitArtifact"])
+def test_an_answer_that_is_cut_off_costs_a_second_sync_at_most(
+    operation: str, finished: Path, wandb_server: LoopbackServer
+) -> None:
+    """The client may not ask again for what was answered in half; nothing is doubled."""
+    wandb_server.add_fault("cut", operation=operation, times=1)
+    result = sync_one(finished, timeout_s=5)
+    assert result.error is None or result.error.retryable
+    assert (result.outcome == "verified") == (len(receipts(finished)) == 1)
+    assert sync_one(finished, settle_s=1.0).error is None
+    assert_all_is_there_once(wandb_server)
+
+
+def test_an_outage_ends_in_time_and_the_next_sync_completes_it(
+    finished: Path, wandb_server: LoopbackServer
+) -> None:
+    """The server goes in the middle of the upload and stays away: said within the timeout."""
+    began = time.monotonic()
+    result = sync_and_meanwhile(finished, wandb_server.kill, timeout_s=4)
+    assert time.monotonic() - began < 40
+    assert isinstance(result.error, UnreachableError)
+    assert (result.exit_code, result.error.retryable, receipts(finished)) == (7, True, [])
+    wandb_server.start()
+    assert sync_one(finished).error is None
+    assert_all_is_there_once(wandb_server)
+
+
+def test_a_run_deleted_under_a_sync_is_said(finished: Path, wandb_server: LoopbackServer) -> None:
+    """Within the timeout that it isn't there, and by the next sync why."""
+
+    def delete() -> None:
+        wandb.Api().run("loopback/digits/k3j9x2ab").delete()
+
+    result = sync_and_meanwhile(finished, delete, timeout_s=4)
+    assert "the run is not there" in str(result.error)
+    assert (result.exit_code, receipts(finished)) == (6, [])
+    assert isinstance(sync_one(finished).error, DeletedError)
+    assert sync_one(finished, on_deleted="recreate").error is None
+    assert len(held(wandb_server, "k3j9x2ab-2").rows) == ROWS
+
+
 def test_what_can_not_be_read_back_is_not_verified(
     finished: Path, wandb_server: LoopbackServer
 ) -> None:
     """All was sent, but a server that does not answer proves nothing; asked again, it does."""
-    wandb_server.add_fault("status", operation="RunOutputArtifacts", status=500)
-    failed = sync_one(finished, timeout_s=4)
+
+    def fail() -> None:
+        wandb_server.add_fault("status", operation="RunOutputArtifacts", status=500)
+
+    failed = sync_and_meanwhile(finished, fail, timeout_s=4)
     assert isinstance(failed.error, UnreachableError)
     assert receipts(finished) == []
 
@@ -170,8 +235,11 @@ def test_reading_back_goes_on_until_the_server_answers(
     finished: Path, wandb_server: LoopbackServer
 ) -> None:
     """A server that fails for longer than one question takes is asked again."""
-    wandb_server.add_fault("status", operation="RunOutputArtifacts", status=503, times=4)
-    assert sync_one(finished).error is None
+
+    def fail() -> None:
+        wandb_server.add_fault("status", operation="RunOutputArtifacts", status=503, times=4)
+
+    assert sync_and_meanwhile(finished, fail, timeout_s=30).error is None
     assert_all_is_there_once(wandb_server)
 
 

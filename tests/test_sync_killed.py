@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.server.process import LoopbackServer
+from tests.server.process import ROOT, LoopbackServer
 from tests.syncing import COMMAND, connect, held, receipts, sync_one, until
 from wandbkeras import Artifact, Run
 
@@ -116,3 +118,12 @@ def test_counts_that_lag_double_nothing(
         shutil.rmtree(finished / "sync")
         assert sync_one(finished, settle_s=2.5).rows_sent == 0
         assert server.violations() == []
+
+
+def test_syncs_are_killed_at_random_moments() -> None:
+    """The short version of ``scripts/crash_sync --kills 100``: client and all, or sync alone."""
+    command = [sys.executable, "scripts/crash_sync.py", "--kills", "5", "--jobs", "1", "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    figures = json.loads(done.stdout)
+    assert (done.returncode, figures["faults"]) == (0, []), done.stderr
+    assert figures["kills"] >= 5

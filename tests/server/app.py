@@ -51,7 +51,11 @@ class LoopbackApp:
             if scope["path"].startswith("/_loopback/"):
                 response: Response | None = await self._administer(request)
             else:
-                response = await _Exchange(self, request).respond()
+                exchange = _Exchange(self, request)
+                response = await exchange.respond()
+                if response is not None and exchange.is_cut:
+                    await _send_half(response, send)
+                    response = None
         except ClientDisconnect:
             return
         if response is None:
@@ -98,6 +102,7 @@ class _Exchange:
         self.path = str(request.scope["path"])
         self.kind = "other"
         self.operation: str | None = None
+        self.is_cut = False
 
     async def respond(self) -> Response | None:
         """The answer, or None when the connection is to be broken off instead."""
@@ -115,6 +120,7 @@ class _Exchange:
         if fault is not None and fault.action in ("status", "close"):
             return self._inject(fault)
         response = self._handle(prepared)
+        self.is_cut = fault is not None and fault.action == "cut"
         return None if fault is not None and fault.action == "lose" else response
 
     async def _prepare(self) -> Prepared:
@@ -177,6 +183,14 @@ class _Exchange:
         return Response(
             fault.body, status_code=status, headers=fault.headers, media_type="application/json"
         )
+
+
+async def _send_half(response: Response, send: Any) -> None:
+    """Send the headers, which promise all of the answer, and half of it."""
+    start = {"type": "http.response.start", "status": response.status_code}
+    await send({**start, "headers": response.raw_headers})
+    half = bytes(response.body)[: len(response.body) // 2]
+    await send({"type": "http.response.body", "body": half, "more_body": True})
 
 
 async def _break_off(request: Request) -> None:

@@ -11,8 +11,8 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 KINDS = ("graphql", "file_stream", "upload", "download", "other")
-Action = Literal["status", "close", "lose", "delay", "hold"]
-ACTIONS: tuple[Action, ...] = ("status", "close", "lose", "delay", "hold")
+Action = Literal["status", "close", "lose", "cut", "delay", "hold"]
+ACTIONS: tuple[Action, ...] = ("status", "close", "lose", "cut", "delay", "hold")
 
 
 @dataclass

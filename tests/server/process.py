@@ -170,8 +170,8 @@ class LoopbackServer:
         times: int | None = None,
     ) -> None:
         """From now on the requests that match are answered with `status`, have their connection
-        closed unread (`close`), are handled but never answered (`lose`), or wait for some seconds
-        (`delay`) or until the faults are cleared (`hold`).
+        closed unread (`close`), are handled but never answered (`lose`) or in half (`cut`), or wait
+        for some seconds (`delay`) or until the faults are cleared (`hold`).
 
         `times` None is for ever; `path` is a shell pattern.
         """
