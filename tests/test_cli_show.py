@@ -11,6 +11,7 @@ import pytest
 from wandbkeras_cli.main import main
 
 from tests.damage import flipped, record
+from wandbkeras import Run
 from wandbkeras.store.layout import Layout
 
 Command = Callable[..., tuple[int, str, str]]
@@ -96,6 +97,26 @@ def test_a_torn_tail_is_counted(run: Layout, show: Command) -> None:
     path = run.journal(0, 0, 0)
     path.write_bytes(path.read_bytes()[:-3])
     assert "bytes of a last record were not finished" in show("k3j9x2ab")[2]
+
+
+def test_alerts_and_the_traceback_are_shown(
+    start: Callable[..., Run], store: Path, show: Command
+) -> None:
+    """What the script wanted to be told, and the exception that ended it, line by line."""
+    run = start()
+    run.alert("Loss is NaN", "at step\n7", "ERROR")
+    with pytest.raises(ValueError), run:
+        raise ValueError("red \x1b[31m")
+    code, out, _ = show(run.id, "--store", store)
+    assert code == 0
+    assert "LEVEL  TITLE        TEXT" in out
+    assert "ERROR  Loss is NaN  at step\\n7" in out
+    assert "\ntraceback\n  Traceback (most recent call last):\n" in out
+    assert "  ValueError: red \\x1b[31m\n" in out
+    _, document, _ = show(run.id, "--store", store, "--json")
+    shown = json.loads(document)
+    assert shown["traceback"].startswith("Traceback")
+    assert [alert["title"] for alert in shown["alerts"]] == ["Loss is NaN"]
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from wandbkeras.recording.recorder import exit_code_of
-from wandbkeras.store.reader import Store
+from wandbkeras import Run
+from wandbkeras.recording.exits import exit_code_of
+from wandbkeras.store.reader import Store, StoredRun
 
 _BEGIN = """
 import atexit, os, signal, sys, wandbkeras
@@ -59,8 +61,38 @@ def test_the_end_of_a_script_is_recorded(
     assert [row.values for row in run.rows()] == [{"a": 1}]
     if code is not None and "finish()" not in end and code != 130:
         assert done.returncode == code
-    if end.startswith("raise"):
+    if end.splitlines()[-1].startswith("raise"):
         assert "Traceback" in done.stderr
+        assert run.traceback is not None
+        assert run.traceback.splitlines()[-1] in done.stderr.splitlines()
+    else:
+        assert run.traceback is None
+
+
+def test_the_traceback_of_a_with_block_is_kept(
+    start: Callable[..., Run], stored: Callable[[Run], StoredRun]
+) -> None:
+    """A run as a context keeps the exception that leaves it, the end of it if it is long."""
+    run = start()
+    with pytest.raises(ValueError), run:
+        raise ValueError("why \udcff" + 100_000 * "x" + "end")
+    found = stored(run)
+    assert found.state == "failed"
+    assert found.traceback is not None
+    assert found.traceback.endswith("xend\n")
+    assert len(found.traceback) == 65_536
+
+
+def test_a_run_that_goes_on_well_has_no_traceback(
+    start: Callable[..., Run], stored: Callable[[Run], StoredRun]
+) -> None:
+    """What counts is how the last attempt ended."""
+    run = start(id="k3j9x2ab")
+    with pytest.raises(KeyboardInterrupt), run:
+        raise KeyboardInterrupt
+    assert "KeyboardInterrupt" in str(stored(run).traceback)
+    start(id="k3j9x2ab", resume="must").finish()
+    assert stored(run).traceback is None
 
 
 def test_an_exit_code_is_pythons_own() -> None:

@@ -84,6 +84,8 @@ def describe(run: StoredRun) -> dict[str, Any]:
         "runtime": state.runtime,
         "rows": rows,
         "last_step": state.last_step,
+        "traceback": run.traceback,
+        "alerts": [asdict(alert) for alert in run.alerts],
         "attempts": [_attempt(view) for view in run.attempts],
         "config": run.config,
         "summary": run.summary,
@@ -225,11 +227,22 @@ def _print(run: dict[str, Any]) -> None:
                 for a in run["artifacts"]
             ],
         )
+    _print_alerts(run)
+    if run["traceback"]:
+        click.echo("\ntraceback")
+        for line in run["traceback"].splitlines():
+            say(f"  {line}")
     _print_troubles(run)
 
 
+def _print_alerts(run: dict[str, Any]) -> None:
+    if run["alerts"]:
+        click.echo()
+        rows = [(_when(a["timestamp"]), a["level"], a["title"], a["text"]) for a in run["alerts"]]
+        print_table(("ALERT", "LEVEL", "TITLE", "TEXT"), [[*map(_short, row)] for row in rows])
+
+
 def _print_facts(run: dict[str, Any]) -> None:
-    created = datetime.fromtimestamp(run["created"], tz=timezone.utc)
     facts = {
         "run": f"{run['id']} ({run['name']})" if run["name"] else run["id"],
         "path": run["path"],
@@ -238,7 +251,7 @@ def _print_facts(run: dict[str, Any]) -> None:
         "job type": run["job_type"],
         "tags": ", ".join(run["tags"]) or None,
         "notes": run["notes"],
-        "created": f"{created:%Y-%m-%d %H:%M:%S} UTC on {run['host'] or 'an unknown host'}",
+        "created": f"{_when(run['created'])} UTC on {run['host'] or 'an unknown host'}",
         "state": run["state"] + _exit_text(run["exit_code_of_run"]),
         "runtime": f"{run['runtime']:.1f} s",
         "rows": f"{run['rows']}, last step {_text(run['last_step'])}",
@@ -257,8 +270,7 @@ def _print_mapping(values: Mapping[str, Any]) -> None:
         text = json.dumps(value, ensure_ascii=False)
         if table is not None:
             text = f"{value['_type'].partition('/')[0]} of {table.rows} rows: {table.path}"
-        text = text if len(text) <= _WIDTH else f"{text[: _WIDTH - 1]}…"
-        say(f"  {key:<{width}}  {text}")
+        say(f"  {key:<{width}}  {_short(text)}")
 
 
 def _print_troubles(run: dict[str, Any]) -> None:
@@ -273,6 +285,14 @@ def _print_troubles(run: dict[str, Any]) -> None:
     for name, word in {"lost": "lost", "damage": "damaged"}.items():
         for line in run[name]:
             say(f"{run['id']}: {word}: {line}", err=True)
+
+
+def _when(timestamp: float) -> str:
+    return f"{datetime.fromtimestamp(timestamp, tz=timezone.utc):%Y-%m-%d %H:%M:%S}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 1]}…"
 
 
 def _exit_text(code: int | None) -> str:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from wandbkeras.recording.mappings import Config, Summary
     from wandbkeras.recording.recorder import Run
     from wandbkeras.recording.session import (
+        alert,
         define_metric,
         finish,
         init,
@@ -72,6 +73,7 @@ _HOMES = {
     "WandbMetricsLogger": "callbacks",
     "WandbModelCheckpoint": "callbacks",
     "WandbkerasError": "errors",
+    "alert": "recording.session",
     "define_metric": "recording.session",
     "finish": "recording.session",
     "init": "recording.session",
@@ -103,6 +105,7 @@ __all__ = [
     "WandbMetricsLogger",
     "WandbModelCheckpoint",
     "WandbkerasError",
+    "alert",
     "config",
     "define_metric",
     "finish",

@@ -12,12 +12,14 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from wandbkeras.errors import UnsupportedValueError, UsageError, WandbkerasError
+from wandbkeras.recording.alerts import alert_body
 from wandbkeras.recording.artifact import Artifact, artifact_of, checked_aliases
-from wandbkeras.recording.exits import exit_code_of
+from wandbkeras.recording.exits import exit_code_of, traceback_of
 from wandbkeras.recording.files import RunFiles
 from wandbkeras.recording.mappings import Config, Summary
 from wandbkeras.recording.open_table import OpenTable
@@ -57,6 +59,7 @@ class Run:
         self._step = first_step
         self._finished = False
         self._before_finish: list[Callable[[], None]] = []
+        self._traceback: str | None = None
         self._warned_steps = False
         self._lost_step: int | None = None
         self._memory: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
@@ -323,6 +326,31 @@ class Run:
             self._check_open()
             self._files.drop(keys)
 
+    def alert(
+        self,
+        title: str,
+        text: str,
+        level: str | None = None,
+        wait_duration: float | timedelta | None = None,
+    ) -> None:
+        """Record that somebody is to be told something; W&B does so when the run is synced.
+
+        Args:
+            title: what it is about, in W&B less than 64 characters.
+            text: what is said.
+            level: ``INFO`` (default), ``WARN``, ``ERROR``, or wandb's ``AlertLevel``.
+            wait_duration: seconds or a timedelta (default: a minute) for which no other alert of
+                this title is to be sent; each is recorded.
+        """
+        body = alert_body(title, text, level, wait_duration)
+        if self._writer is not None:
+            self._check_open()
+            self._writer.event("alert", body)
+
+    def ended_by(self, traceback: str | None) -> None:
+        """Keep the traceback of the exception that ends the run, for :meth:`finish` to record."""
+        self._traceback = traceback
+
     def finish(self, exit_code: int | None = None) -> None:
         """End the run with ``exit_code`` (0 if none is given); calling it again does nothing."""
         if self._finished:
@@ -343,7 +371,8 @@ class Run:
         finally:
             runtime = time.monotonic() - self._monotonic_start
             # What a process can end with has 32 bits; what is more is no success either.
-            self._writer.close(max(-(2**31), min(int(exit_code or 0), 2**31 - 1)), runtime)
+            code = max(-(2**31), min(int(exit_code or 0), 2**31 - 1))
+            self._writer.close(code, runtime, self._traceback)
 
     def before_finish(self, action: Callable[[], None]) -> None:
         """Call ``action`` once when the run is about to finish: to wait for what still records."""
@@ -434,6 +463,7 @@ class Run:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.ended_by(traceback_of(error))
         self.finish(exit_code_of(error))
 
     def __repr__(self) -> str:

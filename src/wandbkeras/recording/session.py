@@ -129,6 +129,11 @@ def finish(exit_code: int | None = None) -> None:
         run.finish(exit_code)
 
 
+def alert(*arguments: Any, **keywords: Any) -> None:
+    """Call :meth:`Run.alert` of the active run."""
+    require_run("alert()").alert(*arguments, **keywords)
+
+
 def define_metric(name: str, *arguments: Any, **keywords: Any) -> None:
     """Call :meth:`Run.define_metric` of the active run."""
     require_run("define_metric()").define_metric(name, *arguments, **keywords)
@@ -160,7 +165,10 @@ def save(*arguments: Any, **keywords: Any) -> list[str]:
 
 
 def _finish_at_exit() -> None:
-    finish(_exit_code.value)
+    run = active_run()
+    if run is not None:
+        run.ended_by(_exit_code.traceback)
+        run.finish(_exit_code.value)
 
 
 def _forget_in_child() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Annotated, Any, TypedDict, TypeVar
+from typing import Annotated, Any, Literal, TypedDict, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -229,9 +229,20 @@ class _Dropped(TypedDict):
     events: Count
 
 
-class _Finish(TypedDict):
+class _Alert(TypedDict):
+    title: str
+    text: str
+    level: Literal["INFO", "WARN", "ERROR"]
+    wait_duration: Seconds
+
+
+class _End(TypedDict):
     exit_code: ExitCode
     runtime: Seconds
+
+
+class _Finish(_End, total=False):
+    traceback: str
 
 
 _BODIES: Mapping[str, Any] = {
@@ -243,6 +254,7 @@ _BODIES: Mapping[str, Any] = {
     "artifact_dropped": _Manifest,
     "file": _File,
     "dropped": _Dropped,
+    "alert": _Alert,
     "finish": _Finish,
 }
 

@@ -25,6 +25,7 @@ from wandbkeras.store.metrics import MetricTable
 from wandbkeras.store.process import is_alive
 from wandbkeras.store.salvage import Salvage
 from wandbkeras.store.schema import (
+    Alert,
     ArtifactFile,
     ArtifactVersion,
     Row,
@@ -95,6 +96,22 @@ class StoredRun:
         if not codes or None in codes:
             return None
         return max((code for code in codes if code is not None), key=abs)
+
+    @property
+    def traceback(self) -> str | None:
+        """The traceback of the exception that ended the last attempt, if one did."""
+        if not self.exit_code:
+            return None
+        ends = self._settled(lambda: [e for view in self._last_attempt for e in self._events(view)])
+        texts = [e.body["traceback"] for e in ends if e.type == "finish" and "traceback" in e.body]
+        return texts[0] if texts else None
+
+    @property
+    def alerts(self) -> list[Alert]:
+        """The alerts of all attempts in the order of time."""
+        found = [event for event in self.events() if event.type == "alert"]
+        names = ("title", "text", "level", "wait_duration")
+        return [Alert(event.timestamp, *(event.body[name] for name in names)) for event in found]
 
     @property
     def _last_attempt(self) -> list[AttemptView]:

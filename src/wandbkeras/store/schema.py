@@ -35,6 +35,7 @@ HISTOGRAM = "histogram"
 # Of the name that W&B gives to a table in an artifact.
 TABLE_SUFFIX = ".table.json"
 GRAPH = "graph"
+ALERT_LEVELS = ("INFO", "WARN", "ERROR")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # W&B's client writes its own files of these names, over whatever lies there.
 CLIENT_FILES = frozenset(
@@ -108,6 +109,20 @@ def check_version(path: Path, members: Mapping[str, Any], expected: str) -> None
             f"{path}: format version {version!r}, this wandbkeras reads {FORMAT_VERSION}: "
             "use a newer wandbkeras"
         )
+
+
+@dataclass(frozen=True)
+class Alert:
+    """What the script wanted somebody to be told; ``wait_duration`` is in seconds.
+
+    For so long no other alert of this title is to be sent.
+    """
+
+    timestamp: float
+    title: str
+    text: str
+    level: str
+    wait_duration: float
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):

@@ -244,13 +244,17 @@ class RunWriter:
             self._appender.refuse(error)
             self._appender.warn("disk", f"syncing to disk failed, training goes on: {error}")
 
-    def close(self, exit_code: int, runtime: float) -> None:
-        """Write the finish record and seal everything; the run is at rest when this returns."""
+    def close(self, exit_code: int, runtime: float, traceback: str | None = None) -> None:
+        """Write the finish record and seal everything; the run is at rest when this returns.
+
+        ``traceback`` is that of the exception that ended the run, if one did.
+        """
+        why = {} if traceback is None else {"traceback": traceback}
         said = []
         with self.lock:
             self._close_row()
             try:
-                self._end({"exit_code": exit_code, "runtime": runtime})
+                self._end({"exit_code": exit_code, "runtime": runtime, **why})
             except OSError as error:
                 lost = self._appender.lost
                 text = f"{lost} are not recorded, nor how" if lost else "it is not recorded how"

@@ -21,6 +21,7 @@ from wandbkeras.store.metrics import MetricDefinition
 from wandbkeras.store.reader import State, StoredRun
 from wandbkeras.store.schema import (
     TABLE_SUFFIX,
+    Alert,
     ArtifactFile,
     Row,
     RunInfo,
@@ -153,6 +154,22 @@ class Content:
             summary["_timestamp"] = total.last_row_timestamp
         runtime = self.imported.details.runtime
         return {**summary, "_runtime": int(self.runtime) if runtime is None else runtime}
+
+    @cached_property
+    def alerts(self) -> list[Alert]:
+        """The alerts that W&B would have sent on: none of a title that was to wait yet."""
+        free_from: dict[str, float] = {}
+        sent = []
+        for alert in self.run.alerts:
+            if alert.timestamp >= free_from.get(alert.title, 0.0):
+                free_from[alert.title] = alert.timestamp + alert.wait_duration
+                sent.append(alert)
+        return sent
+
+    @cached_property
+    def traceback(self) -> str | None:
+        """The traceback of the exception that ended the run, for the Logs page."""
+        return self.run.traceback
 
     @property
     def artifacts(self) -> list[Artifact]:

@@ -18,15 +18,15 @@ from wandbkeras.sync.history import spans
 from wandbkeras.sync.options import Result
 from wandbkeras.sync.plan import Plan, make_plan, plan_bytes, sent_meanwhile
 from wandbkeras.sync.readback import VERSION, RemoteRun
-from wandbkeras.sync.receipt import Receipt, fingerprint, write_receipt
+from wandbkeras.sync.receipt import Receipt, fingerprint, read_receipts, write_receipt
 from wandbkeras.sync.render import render
 from wandbkeras.sync.session import Session
 from wandbkeras.sync.substitute import next_id, write_substitute
 from wandbkeras.sync.upload import Upload
 
 # What is recorded or shown elsewhere and not read back; said in every receipt.
-NOT_COMPARED = ["createdAt", "console", "client telemetry"]
-_NOT_COMPARED_OF_IMPORTS = ["system metrics", "alerts"]
+NOT_COMPARED = ["createdAt", "console", "client telemetry", "alerts"]
+_NOT_COMPARED_OF_IMPORTS = ["system metrics"]
 _MOST_IDS = 20
 
 
@@ -96,7 +96,7 @@ class Delivery:
         """Render ``plan`` to logs that are to be sent one after the other."""
         *first, last = self.content.versions.waves(plan.artifacts) or [[]]
         self._last = last
-        alone = replace(plan, first_row=len(self.content.steps), files=())
+        alone = replace(plan, first_row=len(self.content.steps), files=(), alerts=())
         plans = [*(replace(alone, artifacts=wave) for wave in first), replace(plan, artifacts=last)]
         return [
             render(self.content, wave, scratch / str(number), VERSION, is_last=wave is plans[-1])
@@ -139,6 +139,7 @@ class Delivery:
             level=options.level,
             keep_alive_s=options.keep_alive_s,
         )
+        plan = self._with_alerts(plan)
         # First, because it finds damage: of what is damaged no run is made.
         self._folders = [] if plan.complete else self._rendered(plan, scratch)
         if plan.remote is None:
@@ -149,6 +150,14 @@ class Delivery:
             except RefusedError as error:
                 raise RefusedError(f"{self.destination}: the run was refused: {error}") from error
         return plan
+
+    def _with_alerts(self, plan: Plan) -> Plan:
+        """Add the alerts that no receipt says were sent; where a whole run was, they were too."""
+        receipts = read_receipts(self.session.directory(self.run))
+        told = [r.alerts for r in receipts if r.destination == self.destination]
+        alerts = self.content.alerts
+        alerts = alerts[max(told, default=len(alerts) if plan.complete else 0) :]
+        return replace(plan, alerts=alerts, complete=plan.complete and not alerts)
 
     def finish(self, said: Upload | None) -> Result:
         """Read everything back and write the receipt; ``said`` None if nothing was sent."""
@@ -212,6 +221,7 @@ class Delivery:
             ],
             not_sent=content.not_sent,
             replaced=content.choice.replaced,
+            alerts=len(content.alerts),
             time=time.time(),
             wandb=VERSION,
             wandbkeras=wandbkeras.__version__,

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from wandbkeras.errors import ConflictError
+from wandbkeras.store.schema import Alert
 from wandbkeras.sync.artifacts import Artifact, needed_bytes
 from wandbkeras.sync.compare import (
     differences,
@@ -30,7 +31,7 @@ _QUIET_S = 120.0
 
 @dataclass(frozen=True)
 class Plan:
-    """What to send: the rows from ``first_row``, ``artifacts``, and ``files`` by their names.
+    """What to send: rows from ``first_row``, ``artifacts``, ``files`` by their names, ``alerts``.
 
     ``remote`` is what the server held when it was asked; ``complete`` if that is all.
     """
@@ -42,6 +43,12 @@ class Plan:
     files: Sequence[str] = ()
     complete: bool = False
     remote: RemoteRun | None = None
+    alerts: Sequence[Alert] = ()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the server holds the end of the run, and so what was said then."""
+        return self.remote is not None and self.remote.state in ("finished", "failed")
 
 
 def make_plan(

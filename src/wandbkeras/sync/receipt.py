@@ -61,6 +61,8 @@ class Receipt:
     file_md5s: dict[str, str] = field(default_factory=dict)
     not_sent: list[str] = field(default_factory=list)
     replaced: dict[str, Any] = field(default_factory=dict)
+    # How many alerts were sent so far: no server says which it has been told.
+    alerts: int = 0
 
     @property
     def destination(self) -> Destination:

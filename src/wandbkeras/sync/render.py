@@ -100,7 +100,11 @@ def records(
         yield _artifact(content, plan, artifact, outbox)
     if plan.files:
         yield log.files(plan.files)
+    for alert in plan.alerts:
+        yield log.alert(title=alert.title, text=alert.text, level=alert.level)
     if is_last:
+        if content.traceback is not None and not plan.has_ended:
+            yield log.console(content.traceback, content.run.folded.last_seen)
         yield log.summary(content.summary, content.runtime)
     is_complete = is_last and not content.is_running
     yield log.exit(content.exit_code, content.runtime, complete=is_complete)

@@ -250,6 +250,23 @@ def files(names: Iterable[str]) -> pb.Record:
     return pb.Record(files=pb.FilesRecord(files=items))
 
 
+def alert(*, title: str, text: str, level: str) -> pb.Record:
+    """Return an alert, which the server sends on at once.
+
+    It is told to wait for none: by its clock all alerts of a run come at the same moment.
+    """
+    return pb.Record(alert=pb.AlertRecord(title=title, text=text, level=level, wait_duration=0))
+
+
+def console(line: str, timestamp: float) -> pb.Record:
+    """Return text that was printed on standard error; ``timestamp`` in seconds since the epoch."""
+    return pb.Record(
+        output_raw=pb.OutputRawRecord(
+            output_type=pb.OutputRawRecord.STDERR, line=line, timestamp=_timestamp(timestamp)
+        )
+    )
+
+
 def exit(exit_code: int, runtime: float, *, complete: bool) -> pb.Record:
     """Return the end; with ``complete`` False the run stays in the state running."""
     return pb.Record(

@@ -80,7 +80,7 @@ def upload(
         "WANDB_SILENT",
         "WANDB_QUIET",
         "WANDB_SERVICE",
-        "WANDB_CONSOLE",  # off, it keeps the client from sending the console of an imported run
+        "WANDB_CONSOLE",  # off, it keeps the client from sending the console
     ):
         env.pop(name, None)
     their_end, our_end = os.pipe()
