@@ -84,6 +84,7 @@ def describe(run: StoredRun) -> dict[str, Any]:
         "runtime": state.runtime,
         "rows": rows,
         "last_step": state.last_step,
+        "environment": run.environment.to_body() if run.environment is not None else None,
         "traceback": run.traceback,
         "alerts": [asdict(alert) for alert in run.alerts],
         "attempts": [_attempt(view) for view in run.attempts],
@@ -186,7 +187,7 @@ def _in_journals(run: StoredRun, stream: str) -> int:
 
 def _print(run: dict[str, Any]) -> None:
     _print_facts(run)
-    for title in ("config", "summary"):
+    for title in ("config", "summary", "environment"):
         if run[title]:
             click.echo(f"\n{title}")
             _print_mapping(run[title])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -104,6 +105,14 @@ class RunFiles:
                     self._copy(name, path)
                 if policy != "now":
                     self._watched[name] = path
+
+    def put(self, name: str, content: bytes) -> None:
+        """Record a file of the run whose bytes lie nowhere yet."""
+        root = self._writer.layout.root
+        with self._lock, tempfile.TemporaryDirectory(prefix=".saving-", dir=root) as folder:
+            path = Path(folder) / "content"
+            path.write_bytes(content)
+            self._copy(name, path)
 
     def finish(self) -> None:
         """Record what is to be kept as it is at the end."""

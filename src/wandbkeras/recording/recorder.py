@@ -412,6 +412,13 @@ class Run:
         if self._writer is not None:
             self._writer.event("failure", {"where": readable(where), "reason": readable(reason)})
 
+    def record_environment(self, body: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
+        """Record where this attempt runs; ``files`` are of the run, under the store's own names."""
+        if self._writer is not None and self._files is not None:
+            for name, content in files.items():
+                self._files.put(name, content)
+            self._writer.event("environment", body)
+
     @property
     def resumed(self) -> bool:
         """Whether this goes on with what earlier attempts recorded."""

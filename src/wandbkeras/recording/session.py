@@ -17,6 +17,7 @@ from wandbkeras.recording.open_table import OpenTable
 from wandbkeras.recording.opening import open_run, unwritable
 from wandbkeras.recording.recorder import Run
 from wandbkeras.recording.settings import resolve
+from wandbkeras.recording.surroundings import record_surroundings
 from wandbkeras.recording.values import plain_config
 
 _active: Run | None = None
@@ -38,6 +39,8 @@ def init(
     mode: str | None = None,
     on_full: str | None = None,
     max_bytes: int | str | None = None,
+    environment: bool | None = None,
+    save_code: bool | None = None,
 ) -> Run:
     """Start a run and make it the active one; no network, account or key is needed.
 
@@ -56,6 +59,10 @@ def init(
             from ``WANDBKERAS_ON_FULL``.
         max_bytes: the most that the run may take on disk, a number or text like ``"500MB"``; what
             is more is treated as if the disk were full. Else from ``WANDBKERAS_MAX_BYTES``.
+        environment: whether the machine, the program, its packages and its git repository are
+            recorded, in the background (default: yes); else from ``WANDBKERAS_ENVIRONMENT``.
+        save_code: whether code that is not committed is recorded, as a diff (default: yes); else
+            from ``WANDB_SAVE_CODE`` and ``WANDB_DISABLE_CODE``.
 
     Raises:
         UsageError: an argument is wrong, or W&B would refuse it.
@@ -88,6 +95,8 @@ def init(
         mode=mode,
         on_full=on_full,
         max_bytes=max_bytes,
+        environment=environment,
+        save_code=save_code,
     )
     plain = plain_config(config or {})
     _watch_exit()
@@ -99,6 +108,7 @@ def init(
         run.withdraw()
         raise unwritable(settings, error) from error
     _active = run
+    record_surroundings(run, settings.switches)
     return run
 
 

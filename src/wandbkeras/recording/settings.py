@@ -6,11 +6,12 @@ import os
 import platform
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
+from wandbkeras.context.switches import Switches, resolve_switches
 from wandbkeras.errors import UsageError
 from wandbkeras.recording.values import checked_names, checked_text
 from wandbkeras.store.appender import OnFull
@@ -44,6 +45,7 @@ class Settings:
     mode: Mode
     on_full: OnFull = "drop"
     max_bytes: int | None = None
+    switches: Switches = field(default_factory=Switches)
 
 
 def resolve(
@@ -62,6 +64,8 @@ def resolve(
     mode: str | None,
     on_full: str | None = None,
     max_bytes: int | str | None = None,
+    environment: bool | None = None,
+    save_code: bool | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Settings:
     """Return the settings; UsageError names an argument that W&B or the store would refuse."""
@@ -93,6 +97,7 @@ def resolve(
         max_bytes=parse_max_bytes(
             max_bytes if max_bytes is not None else env.get("WANDBKERAS_MAX_BYTES") or None
         ),
+        switches=resolve_switches(env, environment=environment, save_code=save_code),
     )
 
 

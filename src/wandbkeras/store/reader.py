@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from wandbkeras.errors import DamagedError, NotFoundError
 from wandbkeras.store import columns, merge, named_tables, part_schema
+from wandbkeras.store.environment import Environment, environment_of
 from wandbkeras.store.layout import Layout
 from wandbkeras.store.metrics import MetricTable
 from wandbkeras.store.process import is_alive
@@ -112,6 +113,13 @@ class StoredRun:
         found = [event for event in self.events() if event.type == "alert"]
         names = ("title", "text", "level", "wait_duration")
         return [Alert(event.timestamp, *(event.body[name] for name in names)) for event in found]
+
+    @property
+    def environment(self) -> Environment | None:
+        """Where the run was made: its first attempt; None if that was not recorded."""
+        found = (event for event in self.events() if event.type == "environment")
+        first = next(found, None)
+        return None if first is None else environment_of(self.path, first.body)
 
     @property
     def _last_attempt(self) -> list[AttemptView]:

@@ -17,6 +17,7 @@ from typing import Any
 from wandbkeras.errors import DamagedError
 from wandbkeras.store import limits, named_tables
 from wandbkeras.store.checks import TABLE
+from wandbkeras.store.environment import WANDB_NAMES, Environment
 from wandbkeras.store.metrics import MetricDefinition
 from wandbkeras.store.reader import State, StoredRun
 from wandbkeras.store.schema import (
@@ -167,6 +168,15 @@ class Content:
         return sent
 
     @cached_property
+    def environment(self) -> Environment:
+        """Where the run was made, as far as that is known."""
+        recorded = self.run.environment
+        if recorded is not None:
+            return recorded
+        program, python = (str(self.process.get(name) or "") for name in ("program", "python"))
+        return Environment(program=program, python=python)
+
+    @cached_property
     def traceback(self) -> str | None:
         """The traceback of the exception that ended the run, for the Logs page."""
         return self.run.traceback
@@ -230,7 +240,11 @@ class Content:
         """The files of the run itself, by their names: those saved with it, and those of values."""
         if not self.choice.files:
             return {}
-        found = {name: f for name, f in self.run.files.items() if not name.startswith(FOLDER)}
+        found = {
+            WANDB_NAMES.get(name, name): file
+            for name, file in self.run.files.items()
+            if not name.startswith(FOLDER)
+        }
         found |= self.imported.files
         for item in self._summary.values():
             found |= item.files

@@ -56,7 +56,7 @@ def records(
     is_last: bool = True,
 ) -> Iterator[Any]:
     """Yield the records in the order in which a client writes them."""
-    info, process = content.info, content.process
+    info = content.info
     kept = content.imported.records if content.choice.files else None
     yield log.header(producer)
     yield log.run(
@@ -75,12 +75,8 @@ def records(
         base=None if kept is None else kept_run(kept),
     )
     if kept is None:
-        yield log.environment(
-            host=info.host or "",
-            program=str(process.get("program", "")),
-            python=str(process.get("python", "")),
-            started=content.started,
-        )
+        host = info.host or ""
+        yield log.environment(content.environment, host=host, started=content.started)
     else:
         # Of what is sent once the server says nothing: it goes with the first rows.
         again = not is_last or (plan.remote is not None and plan.remote.line_count > 0)

@@ -18,6 +18,7 @@ import msgspec
 from google.protobuf.timestamp_pb2 import Timestamp
 from wandb.proto import wandb_internal_pb2 as pb
 
+from wandbkeras.store.environment import Environment
 from wandbkeras.sync.log_blocks import BlockWriter
 
 # Where the config of a run has the class labels of masks.
@@ -120,18 +121,47 @@ def run(
     return pb.Record(run=made)
 
 
-def environment(*, host: str, program: str, python: str, started: float) -> pb.Record:
+def environment(found: Environment, *, host: str, started: float) -> pb.Record:
     """Return what W&B's Overview shows of the machine; ``started`` in seconds since the epoch."""
-    return pb.Record(
-        environment=pb.EnvironmentRecord(
-            host=host,
-            program=program,
-            python=python,
-            started_at=_timestamp(started),
-            # One machine wrote the run; its part of the config has its name.
-            writer_id="wandbkeras",
-        )
+    record = pb.EnvironmentRecord(
+        host=host,
+        started_at=_timestamp(started),
+        # One machine wrote the run; its part of the config has its name.
+        writer_id="wandbkeras",
+        os=found.os,
+        python=found.python,
+        executable=found.executable,
+        program=found.program,
+        args=found.args,
+        code_path=found.code_path,
+        code_path_local=found.code_path,
+        root=found.directory,
+        username=found.user,
+        docker=found.image,
+        cpu_count=found.cpu.count,
+        cpu_count_logical=found.cpu.count_logical,
+        cpu=pb.CpuInfo(model=found.cpu.model) if found.cpu.model else None,
+        memory=pb.MemoryInfo(total=found.memory.total) if found.memory.total else None,
+        disk={n: pb.DiskInfo(total=d.total, used=d.used) for n, d in found.disks.items()},
+        gpu_type=found.gpus[0].name if found.gpus else None,
+        gpu_count=len(found.gpus) or None,
+        gpu_nvidia=[
+            pb.GpuNvidiaInfo(name=gpu.name, memory_total=gpu.memory_total, uuid=gpu.uuid)
+            for gpu in found.gpus
+            if gpu.vendor == "nvidia"
+        ],
+        gpu_amd=[
+            pb.GpuAmdInfo(model=gpu.name, unique_id=gpu.uuid)
+            for gpu in found.gpus
+            if gpu.vendor == "amd"
+        ],
+        cuda_version=found.cuda,
     )
+    if found.git is not None:
+        record.git.CopyFrom(pb.GitRepoRecord(remote_url=found.git.remote, commit=found.git.commit))
+    if found.scheduler is not None and found.scheduler.name == "slurm":
+        record.slurm.update(found.scheduler.variables)
+    return pb.Record(environment=record)
 
 
 def metric(

@@ -1,0 +1,44 @@
+"""A thread that looks at the surroundings of a run and never stands in its way."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+
+# Longer, and the end of a training would wait for a file system that does not answer.
+PATIENCE_S = 20.0
+
+
+class Background:
+    """Runs ``work`` in a daemon thread; whatever it raises is handed to ``report``.
+
+    ``what`` is what is said not to be recorded then.
+    """
+
+    def __init__(
+        self, what: str, work: Callable[[], None], report: Callable[[str, str], None]
+    ) -> None:
+        self._what = what
+        self._work = work
+        self._report = report
+        self._thread = threading.Thread(target=self._run, name=f"wandbkeras-{what}", daemon=True)
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Return when the work is done; what takes longer than :data:`PATIENCE_S` is given up."""
+        self._thread.join(PATIENCE_S)
+        if self._thread.is_alive():
+            self._say(f"it took more than {PATIENCE_S:.0f} s")
+
+    def _run(self) -> None:
+        try:
+            self._work()
+        except Exception as error:  # noqa: BLE001 - the thread's edge: training goes on
+            self._say(f"{type(error).__name__}: {error}")
+
+    def _say(self, reason: str) -> None:
+        print(  # noqa: T201
+            f"wandbkeras: the {self._what} is not recorded: {reason}", file=sys.stderr
+        )
+        self._report(self._what, reason)
