@@ -7,6 +7,7 @@ Without a name all but the long ones run. Exit status 1 if a budget is exceeded.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import re
 import resource
@@ -66,10 +67,12 @@ def main() -> int:
 def in_a_process(call: str, module: str = "bench") -> list[float]:
     """Return the numbers that a function of a module here prints in a process of its own.
 
-    So imports, threads and memory of one don't count for another.
+    So imports, threads and memory of one don't count for another. It records nothing of what
+    surrounds it, which has figures of its own.
     """
     path = os.pathsep.join(["scripts", os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     env = {**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    env |= {"WANDBKERAS_ENVIRONMENT": "off", "WANDBKERAS_SYSTEM_METRICS": "off"}
     code = f"import {module} as b; b.{call}"
     done = subprocess.run(
         [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
@@ -282,6 +285,63 @@ def children_cpu() -> float:
     return used.ru_utime + used.ru_stime
 
 
+def bench_system() -> Iterator[Figure]:
+    """What a sample of system metrics costs at the default interval, in a share of a core."""
+    (milliseconds,) = in_a_process("report_system()")
+    yield Figure("a sample of system metrics: CPU", milliseconds, "ms")
+    yield Figure("  one every 15 s, of a core", milliseconds / 15_000 * 100, "%", 0.2)
+
+
+def report_system() -> None:
+    """Print the milliseconds of CPU that recording a sample takes, its way into the run too."""
+    import wandbkeras
+    from wandbkeras.context.machine import Machine
+
+    samples = 200
+    with tempfile.TemporaryDirectory() as folder, wandbkeras.init(dir=folder) as run:
+        machine = Machine()
+        start = time.process_time()
+        for _ in range(samples):
+            run.record_system_metrics(machine.sample())
+        print((time.process_time() - start) / samples * 1000)
+
+
+# A training imports Keras, and with it NumPy, before it begins a run.
+START = """
+import os, sys, time, numpy
+name, folder = sys.argv[1:]
+os.environ |= {"TRACKIO_DIR": folder, "WANDB_MODE": "offline", "WANDB_SILENT": "true"}
+arguments = {"project": "bench"} if name == "trackio" else {"project": "bench", "dir": folder}
+start = time.perf_counter()
+module = __import__(name)
+imported, cpu = time.perf_counter(), time.thread_time()
+run = module.init(**arguments)
+cpu = time.thread_time() - cpu
+print((imported - start) * 1e3, (time.perf_counter() - imported) * 1e3, cpu * 1e3, flush=True)
+run.finish()
+"""
+
+
+def bench_start() -> Iterator[Figure]:
+    """Import and ``init`` as a script has them: each in a new process, the median of several."""
+    budgets = {"wandbkeras": (150, 100), "wandb": (None, None), "trackio": (None, None)}
+    for name, (import_budget, init_budget) in budgets.items():
+        if importlib.util.find_spec(name) is not None:
+            imported, began, cpu = map(statistics.median, zip(*starts(name, 9), strict=True))
+            yield Figure(f"import {name}", imported, "ms", import_budget)
+            yield Figure(f"{name}: init(), what surrounds the run too", began, "ms", init_budget)
+            yield Figure("  CPU of the thread that calls it", cpu, "ms")
+
+
+def starts(name: str, rounds: int) -> Iterator[list[float]]:
+    """Yield what :data:`START` measures of a package, in milliseconds."""
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, "-c", START, name, folder]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+        yield [float(number) for number in done.stdout.splitlines()[0].split()]
+
+
 def bench_evaluation() -> Iterator[Figure]:
     """Evaluation tables: peak memory and time do not grow with the rows, but for the rows' work."""
     for images in (5_000, 50_000):
@@ -426,6 +486,8 @@ BENCHES: dict[str, Callable[[], Iterator[Figure]]] = {
     "read": bench_read,
     "memory": bench_memory,
     "list": bench_list,
+    "start": bench_start,
+    "system": bench_system,
     "evaluation": bench_evaluation,
     "tables": bench_tables,
     "histogram": bench_histogram,

@@ -39,7 +39,7 @@ if _BACKEND != "tensorflow":
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 # Tests of other things record nothing of this machine; those of `context` delete these.
-QUIET = {"WANDBKERAS_ENVIRONMENT": "off"}
+QUIET = {"WANDBKERAS_ENVIRONMENT": "off", "WANDBKERAS_SYSTEM_METRICS": "off"}
 os.environ.update(QUIET)
 
 

@@ -38,7 +38,8 @@ class Background:
             self._say(f"{type(error).__name__}: {error}")
 
     def _say(self, reason: str) -> None:
+        verb = "are" if self._what.endswith("s") else "is"
         print(  # noqa: T201
-            f"wandbkeras: the {self._what} is not recorded: {reason}", file=sys.stderr
+            f"wandbkeras: the {self._what} {verb} not recorded: {reason}", file=sys.stderr
         )
         self._report(self._what, reason)

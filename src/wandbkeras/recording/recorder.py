@@ -419,6 +419,16 @@ class Run:
                 self._files.put(name, content)
             self._writer.event("environment", body)
 
+    def record_system_metrics(self, metrics: Mapping[str, float]) -> None:
+        """Record what the machine does at this moment, under the names of W&B's client."""
+        if self._writer is not None:
+            self._writer.event("system", metrics)
+
+    @property
+    def began_attempt(self) -> bool:
+        """Whether no other process began the attempt that this one writes."""
+        return self._writer is not None and self._writer.number == 0
+
     @property
     def resumed(self) -> bool:
         """Whether this goes on with what earlier attempts recorded."""

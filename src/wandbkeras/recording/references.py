@@ -10,8 +10,7 @@ import base64
 import hashlib
 import os
 from pathlib import Path
-from urllib.parse import urlparse
-from urllib.request import url2pathname
+from urllib.parse import unquote, urlparse
 
 from wandbkeras.errors import UsageError
 from wandbkeras.store.schema import Reference
@@ -54,7 +53,7 @@ def _default_name(uri: str) -> str:
 
 
 def _local_references(uri: str, name: str | None, checksum: bool) -> dict[str, Reference]:
-    path = Path(url2pathname(urlparse(uri).path))
+    path = Path(unquote(urlparse(uri).path))
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.is_file())
         relative = {file.relative_to(path).as_posix(): file for file in files}

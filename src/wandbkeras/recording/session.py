@@ -41,6 +41,7 @@ def init(
     max_bytes: int | str | None = None,
     environment: bool | None = None,
     save_code: bool | None = None,
+    system_metrics: bool | float | None = None,
 ) -> Run:
     """Start a run and make it the active one; no network, account or key is needed.
 
@@ -63,6 +64,9 @@ def init(
             recorded, in the background (default: yes); else from ``WANDBKERAS_ENVIRONMENT``.
         save_code: whether code that is not committed is recorded, as a diff (default: yes); else
             from ``WANDB_SAVE_CODE`` and ``WANDB_DISABLE_CODE``.
+        system_metrics: whether processor, memory, disks, network and GPUs are sampled, in the
+            background (default: yes, every 15 s); or seconds from one sample to the next, 2 at
+            least. Else from ``WANDBKERAS_SYSTEM_METRICS``.
 
     Raises:
         UsageError: an argument is wrong, or W&B would refuse it.
@@ -97,6 +101,7 @@ def init(
         max_bytes=max_bytes,
         environment=environment,
         save_code=save_code,
+        system_metrics=system_metrics,
     )
     plain = plain_config(config or {})
     _watch_exit()

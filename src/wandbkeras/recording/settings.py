@@ -66,6 +66,7 @@ def resolve(
     max_bytes: int | str | None = None,
     environment: bool | None = None,
     save_code: bool | None = None,
+    system_metrics: bool | float | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Settings:
     """Return the settings; UsageError names an argument that W&B or the store would refuse."""
@@ -97,7 +98,9 @@ def resolve(
         max_bytes=parse_max_bytes(
             max_bytes if max_bytes is not None else env.get("WANDBKERAS_MAX_BYTES") or None
         ),
-        switches=resolve_switches(env, environment=environment, save_code=save_code),
+        switches=resolve_switches(
+            env, environment=environment, save_code=save_code, system_metrics=system_metrics
+        ),
     )
 
 

@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from wandbkeras.context.background import Background
+from wandbkeras.context.program import Program
+from wandbkeras.context.sampling import Sampling
 from wandbkeras.context.switches import Switches
 from wandbkeras.recording.recorder import Run
 
 
 def record_surroundings(run: Run, switches: Switches) -> None:
     """Begin to record what ``switches`` say; returns at once, and never fails."""
+
+    def report(what: str, reason: str) -> None:
+        if not run.is_finished:
+            run.record_failure(what, reason)
+
     if run.dir is not None and switches.environment:
-        _record_environment(run, Path(run.dir), save_code=switches.save_code)
+        work = _environment(run, Path(run.dir), save_code=switches.save_code)
+        run.before_finish(Background("environment", work, report).wait)
+    # Of several processes of an attempt, which share a machine, one is enough.
+    if run.dir is not None and switches.system_metrics is not None and run.began_attempt:
+        sampling = Sampling(switches.system_metrics, run.record_system_metrics, report)
+        run.before_finish(sampling.stop)
 
 
-def _record_environment(run: Run, directory: Path, *, save_code: bool) -> None:
-    from wandbkeras.context.program import Program
-
+def _environment(run: Run, directory: Path, *, save_code: bool) -> Callable[[], None]:
     program = Program.now()
 
     def work() -> None:
-        # What it takes to find out is imported there, too.
+        # What it takes to find out is imported in the background, too.
         from wandbkeras.context.environment import find_environment
 
         found = find_environment(program, directory, save_code=save_code)
@@ -29,8 +40,4 @@ def _record_environment(run: Run, directory: Path, *, save_code: bool) -> None:
         for failure in found.failures:
             run.record_failure("environment", failure)
 
-    def report(what: str, reason: str) -> None:
-        if not run.is_finished:
-            run.record_failure(what, reason)
-
-    run.before_finish(Background("environment", work, report).wait)
+    return work

@@ -255,6 +255,7 @@ _BODIES: Mapping[str, Any] = {
     "file": _File,
     "dropped": _Dropped,
     "alert": _Alert,
+    "system": dict[str, float],
     "finish": _Finish,
 }
 

@@ -318,13 +318,26 @@ class StoredRun:
 
     def refresh(self) -> None:
         """Forget what was read: the next question is answered by what lies there then."""
-        for name in ("attempts", "folded", "artifacts_by_manifest", "files", "row_count"):
+        cached = ("attempts", "folded", "artifacts_by_manifest", "files", "row_count")
+        for name in (*cached, "_sorted_events"):
             self.__dict__.pop(name, None)
+
+    @cached_property
+    def _sorted_events(self) -> list[Event]:
+        found = self._settled(lambda: [e for view in self.attempts for e in self._events(view)])
+        return sorted(found, key=lambda event: event.timestamp)
 
     def events(self) -> list[Event]:
         """Return the events of all attempts in the order of time."""
-        found = self._settled(lambda: [e for view in self.attempts for e in self._events(view)])
-        return sorted(found, key=lambda event: event.timestamp)
+        return list(self._sorted_events)
+
+    def system_metrics(self) -> pa.Table:
+        """Return what the machine did, a row a sample: ``_timestamp``, then W&B's ``system.…``."""
+        samples = [event for event in self.events() if event.type == "system"]
+        names = dict.fromkeys(name for sample in samples for name in sample.body)
+        found: dict[str, list[Any]] = {"_timestamp": [sample.timestamp for sample in samples]}
+        found |= {f"system.{n}": [sample.body.get(n) for sample in samples] for n in names}
+        return pa.table({name: pa.array(values, pa.float64()) for name, values in found.items()})
 
     def state_before(self, step: int) -> RunState:
         """Return what the run added up to before ``step`` was logged, in the order of time."""

@@ -107,6 +107,11 @@ class RunWriter:
     def attempt(self) -> int:
         return self._attempt
 
+    @property
+    def number(self) -> int:
+        """The number of this writer in the attempt; 0 began it."""
+        return self._writer
+
     def history(
         self, step: int, timestamp: float, runtime: float, values: dict[str, Any], complete: bool
     ) -> bool:

@@ -14,7 +14,7 @@ from wandbkeras.errors import (
     SyncError,
     UnreachableError,
 )
-from wandbkeras.sync.compare import differences
+from wandbkeras.sync.compare import differences, sample_differences
 from wandbkeras.sync.content import Content
 from wandbkeras.sync.history import history_differences
 from wandbkeras.sync.plan import Plan
@@ -75,7 +75,12 @@ def _look(
     """Read everything back once; return the run and what is missing or different."""
     destination = plan.destination
     remote = server.find(
-        plan.entity, destination.project, destination.run_id, content.files, uses=content.uses
+        plan.entity,
+        destination.project,
+        destination.run_id,
+        content.files,
+        uses=content.uses,
+        samples=len(content.samples),
     )
     if remote is None:
         return None, ["the run is not there"]
@@ -86,7 +91,10 @@ def _look(
             "them at the same moment: W&B takes no row back, so send it under a new id with "
             "--on-conflict new-id"
         )
-    found = differences(content, remote, plan.artifacts)
+    found = [
+        *differences(content, remote, plan.artifacts),
+        *sample_differences(content, remote),
+    ]
     if remote.line_count != len(content.steps):
         found.insert(0, f"rows: expected {len(content.steps)}, found {remote.line_count}")
     else:

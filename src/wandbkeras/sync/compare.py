@@ -7,10 +7,13 @@ from itertools import islice, zip_longest
 from typing import Any
 
 from wandbkeras.store.schema import Row
+from wandbkeras.store.state import Event
 from wandbkeras.sync.artifacts import Artifact
 from wandbkeras.sync.content import CLIENTS_SUMMARY, Content
 from wandbkeras.sync.readback import RemoteArtifact, RemoteRun
 
+# So many samples of system metrics a server gives whoever does not ask for a number.
+_ALL_SAMPLES = 500
 _NON_FINITE = {"NaN": "nan", "Infinity": "inf", "-Infinity": "-inf"}
 
 
@@ -113,6 +116,39 @@ def file_differences(content: Content, remote: RemoteRun) -> dict[str, str]:
     return found
 
 
+def missing_samples(content: Content, remote: RemoteRun) -> Sequence[Event]:
+    """Return all system metrics if the server lacks the last of them, else none.
+
+    Unlike rows, W&B's client counts them from line 0 on each time, so those that the server holds
+    are sent again, to the lines where they stand.
+    """
+    last = max(map(_microseconds, (s.timestamp for s in content.samples)), default=None)
+    return () if last is None or last in _by_time(remote) else content.samples
+
+
+def sample_differences(content: Content, remote: RemoteRun) -> Iterator[str]:
+    """Yield in what the system metrics differ from those that the server gives.
+
+    It may give a choice of many; the last one is always looked for.
+    """
+    held = _by_time(remote)
+    expected = {_microseconds(sample.timestamp): sample.body for sample in content.samples}
+    missing = len(expected.keys() - held.keys())
+    if missing and (missing_samples(content, remote) or len(held) < _ALL_SAMPLES):
+        yield f"system metrics: {missing} of {len(expected)} samples are missing"
+    for time in expected.keys() & held.keys():
+        wire = {f"system.{name}": value for name, value in expected[time].items()}
+        given = {name: value for name, value in held[time].items() if name.startswith("system.")}
+        if text := _mapping_difference(wire, given):
+            yield f"system metrics at {time / 1e6:.6f}: {text}"
+            return
+
+
+def _by_time(remote: RemoteRun) -> dict[int, Mapping[str, Any]]:
+    """Return the samples that a server gives by their times in microseconds."""
+    return {round(s["_timestamp"] * 1e6): s for s in remote.samples if s.get("_timestamp")}
+
+
 def match_artifacts(
     content: Content, remote: RemoteRun
 ) -> list[tuple[Artifact, RemoteArtifact | None]]:
@@ -204,7 +240,10 @@ def _info_differences(content: Content, remote: RemoteRun) -> list[str]:
         "tags": (sorted(info.tags), sorted(remote.tags)),
         "notes": (info.notes, remote.notes),
         "host": (info.host, remote.host),
-        "start time": (_microseconds(content.started), _microseconds(remote.started)),
+        "start time": (
+            _microseconds(content.started),
+            None if remote.started is None else _microseconds(remote.started),
+        ),
     }
     return [
         f"{what}: expected {expected!r}, found {found!r}"
@@ -213,8 +252,8 @@ def _info_differences(content: Content, remote: RemoteRun) -> list[str]:
     ]
 
 
-def _microseconds(seconds: float | None) -> int | None:
-    return None if seconds is None else round(seconds * 1e6)
+def _microseconds(seconds: float) -> int:
+    return round(seconds * 1e6)
 
 
 def _mapping_difference(expected: Mapping[str, Any], found: Mapping[str, Any]) -> str:

@@ -29,6 +29,7 @@ from wandbkeras.store.schema import (
     TableFile,
     table_of,
 )
+from wandbkeras.store.state import Event
 from wandbkeras.store.table_names import table_step
 from wandbkeras.sync.artifacts import Artifact, Artifacts
 from wandbkeras.sync.choice import Choice
@@ -166,6 +167,16 @@ class Content:
                 free_from[alert.title] = alert.timestamp + alert.wait_duration
                 sent.append(alert)
         return sent
+
+    @cached_property
+    def samples(self) -> list[Event]:
+        """The system metrics, a sample each; what is no number of JSON is not among them."""
+        return [
+            Event(event.type, event.timestamp, metrics)
+            for event in self.run.events()
+            if event.type == "system"
+            and (metrics := {k: v for k, v in event.body.items() if math.isfinite(v)})
+        ]
 
     @cached_property
     def environment(self) -> Environment:

@@ -26,7 +26,7 @@ from wandbkeras.sync.upload import Upload
 
 # What is recorded or shown elsewhere and not read back; said in every receipt.
 NOT_COMPARED = ["createdAt", "console", "client telemetry", "alerts"]
-_NOT_COMPARED_OF_IMPORTS = ["system metrics"]
+_SYSTEM_METRICS = "system metrics"
 _MOST_IDS = 20
 
 
@@ -96,7 +96,7 @@ class Delivery:
         """Render ``plan`` to logs that are to be sent one after the other."""
         *first, last = self.content.versions.waves(plan.artifacts) or [[]]
         self._last = last
-        alone = replace(plan, first_row=len(self.content.steps), files=(), alerts=())
+        alone = replace(plan, first_row=len(self.content.steps), files=(), alerts=(), samples=())
         plans = [*(replace(alone, artifacts=wave) for wave in first), replace(plan, artifacts=last)]
         return [
             render(self.content, wave, scratch / str(number), VERSION, is_last=wave is plans[-1])
@@ -227,7 +227,8 @@ class Delivery:
             wandbkeras=wandbkeras.__version__,
             not_compared=[
                 *NOT_COMPARED,
-                *(_NOT_COMPARED_OF_IMPORTS if content.imported.records else []),
+                # Those of an import are not known, and those of a running run go on meanwhile.
+                *([_SYSTEM_METRICS] if content.imported.records or content.is_running else []),
             ],
         )
 

@@ -10,14 +10,18 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from wandbkeras.errors import ConflictError
 from wandbkeras.store.schema import Alert
+from wandbkeras.store.state import Event
 from wandbkeras.sync.artifacts import Artifact, needed_bytes
 from wandbkeras.sync.compare import (
     differences,
     file_differences,
     match_artifacts,
+    missing_samples,
+    sample_differences,
 )
 from wandbkeras.sync.content import Content
 from wandbkeras.sync.destination import Destination
@@ -31,7 +35,8 @@ _QUIET_S = 120.0
 
 @dataclass(frozen=True)
 class Plan:
-    """What to send: rows from ``first_row``, ``artifacts``, ``files`` by their names, ``alerts``.
+    """What to send: rows from ``first_row``, ``artifacts``, ``files`` by their names, ``alerts``,
+    and ``samples`` of system metrics.
 
     ``remote`` is what the server held when it was asked; ``complete`` if that is all.
     """
@@ -44,6 +49,7 @@ class Plan:
     complete: bool = False
     remote: RemoteRun | None = None
     alerts: Sequence[Alert] = ()
+    samples: Sequence[Event] = ()
 
     @property
     def has_ended(self) -> bool:
@@ -69,23 +75,42 @@ def make_plan(
     seconds: it lags behind, and the client appends after the true one.
     """
     entity = destination.entity or server.default_entity
-    place = (entity, destination.project, destination.run_id)
-    remote = server.find(*place, content.files, uses=content.uses)
+    ask = partial(
+        server.find,
+        entity,
+        destination.project,
+        destination.run_id,
+        content.files,
+        uses=content.uses,
+        samples=len(content.samples),
+    )
+    remote = ask()
     while remote is not None and not _is_settled(content, remote):
         time.sleep(settle_s)
         before = remote
-        remote = server.find(*place, content.files, uses=content.uses)
+        remote = ask()
         if remote is not None and remote.line_count == before.line_count:
             break
     if remote is None:
-        return Plan(destination, entity, artifacts=content.artifacts, files=tuple(content.files))
+        return Plan(
+            destination,
+            entity,
+            artifacts=content.artifacts,
+            files=tuple(content.files),
+            samples=content.samples,
+        )
     held = held_rows(content, remote, server, entity, destination, level)
     missing = missing_artifacts(content, remote)
     files = tuple(file_differences(content, remote))
     complete = held == len(content.steps) and not missing and not differences(content, remote)
-    if keep_alive_s is not None and content.is_running:
-        complete = complete and time.time() - remote.heartbeat < keep_alive_s
-    return Plan(destination, entity, held, missing, files, complete, remote)
+    samples = missing_samples(content, remote)
+    if content.is_running:
+        # Samples come all the time: they go along when there is something else to be sent.
+        if keep_alive_s is not None:
+            complete = complete and time.time() - remote.heartbeat < keep_alive_s
+    else:
+        complete = complete and not any(sample_differences(content, remote))
+    return Plan(destination, entity, held, missing, files, complete, remote, samples=samples)
 
 
 def sent_meanwhile(

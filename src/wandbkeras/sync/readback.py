@@ -103,6 +103,7 @@ class RemoteRun:
     files: Mapping[str, RemoteFile] = field(default_factory=dict)
     mask_labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     id: str = ""
+    samples: tuple[Mapping[str, Any], ...] = ()
 
 
 class Server:
@@ -126,11 +127,12 @@ class Server:
         files: Collection[str] = (),
         *,
         uses: bool = False,
+        samples: int = 0,
     ) -> RemoteRun | None:
         """Return what the server holds of a run, of its files those that are named.
 
-        With ``uses`` it is asked which artifacts the run takes in. None if it holds none of this
-        id.
+        With ``uses`` it is asked which artifacts the run takes in, and for so many ``samples`` of
+        its system metrics. None if it holds none of this id.
         """
         with _mapped(self.base_url):
             run = self._run(entity, project, run_id)
@@ -155,6 +157,7 @@ class Server:
                 files=_files(run, files),
                 mask_labels=_mask_labels(run.rawconfig),
                 id=run.storage_id,
+                samples=_samples(run, samples),
             )
 
     def line_count(self, entity: str, project: str, run_id: str) -> int:
@@ -284,6 +287,13 @@ def _artifacts(run: Any, *, uses: bool) -> tuple[RemoteArtifact, ...]:
     used = {version.id: version for version in run.used_artifacts()} if uses else {}
     versions = {version.id: version for version in run.logged_artifacts()} | used
     return tuple(_artifact(version, used=id in used) for id, version in versions.items())
+
+
+def _samples(run: Any, most: int) -> tuple[Mapping[str, Any], ...]:
+    """Return system metrics; a server that holds more than ``most`` chooses."""
+    if not most:
+        return ()
+    return tuple(run.history(samples=most, stream="system", pandas=False))
 
 
 def _mask_labels(config: Mapping[str, Any]) -> dict[str, Mapping[str, str]]:

@@ -92,6 +92,8 @@ def records(
         )
     for row in content.rows(plan.first_row):
         yield log.history(row.step, row.timestamp, row.runtime, row.values)
+    for sample in plan.samples:
+        yield log.stats(sample.timestamp, sample.body)
     for artifact in plan.artifacts:
         yield _artifact(content, plan, artifact, outbox)
     if plan.files:

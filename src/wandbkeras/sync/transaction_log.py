@@ -202,6 +202,16 @@ def history(step: int, timestamp: float, runtime: float, values: Mapping[str, An
     return record
 
 
+def stats(timestamp: float, metrics: Mapping[str, float]) -> pb.Record:
+    """Return a sample of system metrics; the client puts ``system.`` before their names."""
+    items = [pb.StatsItem(key=key, value_json=_json(value)) for key, value in metrics.items()]
+    return pb.Record(
+        stats=pb.StatsRecord(
+            stats_type=pb.StatsRecord.SYSTEM, timestamp=_timestamp(timestamp), item=items
+        )
+    )
+
+
 def summary(values: Mapping[str, Any], runtime: float) -> pb.Record:
     """Return the whole summary; ``runtime`` (seconds) is the duration that W&B shows."""
     items = [pb.SummaryItem(key=key, value_json=_json(value)) for key, value in values.items()]
