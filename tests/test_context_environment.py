@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-import wandbkeras
 from tests.server.process import LoopbackServer
 from tests.syncing import command, connect, held, sync_one
 from tests.test_context_git import git, repository  # noqa: F401
@@ -219,15 +218,16 @@ def test_it_arrives_as_an_online_run_would_have_sent_it(
 
 
 @pytest.mark.usefixtures("recorded")
-def test_it_is_shown(start: Callable[..., Run], store: Path) -> None:
-    """``wandbkeras show`` says where the run was made."""
+def test_it_is_shown_and_verified(start: Callable[..., Run], store: Path) -> None:
+    """``wandbkeras show`` says where the run was made, and ``verify`` checks its files."""
     run = start()
     run.finish()
     done = command("show", run.id, "--store", store)
     assert done.returncode == 0, done.stderr
     assert "\nenvironment\n" in done.stdout
     assert json.loads(command("show", run.id, "--store", store, "--json").stdout)["environment"]
-    assert wandbkeras.run is None
+    checked = json.loads(command("verify", store, "--json").stdout)
+    assert (checked["exit_code"], checked["runs"][0]["sound"]) == (0, True)
 
 
 def test_an_environment_that_is_none_is_damage(

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 import wandbkeras
 
 _LOADED = """
@@ -42,6 +44,21 @@ def test_a_whole_run_loads_neither_a_framework_nor_wandb(tmp_path: Path) -> None
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert json.loads(done.stdout) == [[], ["numpy"], ["pyarrow", "numpy"]]
+
+
+def test_what_surrounds_a_run_loads_no_framework_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Environment and system metrics, as they are by default, import neither Keras nor wandb."""
+    monkeypatch.delenv("WANDBKERAS_ENVIRONMENT")
+    monkeypatch.delenv("WANDBKERAS_SYSTEM_METRICS")
+    script = f"{_LOADED}\nimport wandbkeras\nwith wandbkeras.init(dir='runs') as run: pass\n"
+    script += "print(json.dumps([loaded(), 'psutil' in sys.modules]))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout) == [["pyarrow", "numpy"], True]
+    assert done.stderr == ""
 
 
 def test_every_public_name_is_there_and_is_listed() -> None:

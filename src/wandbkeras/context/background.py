@@ -23,11 +23,15 @@ class Background:
         self._work = work
         self._report = report
         self._thread = threading.Thread(target=self._run, name=f"wandbkeras-{what}", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # the job may have no more threads
+            self._say(str(error))
 
     def wait(self) -> None:
         """Return when the work is done; what takes longer than :data:`PATIENCE_S` is given up."""
-        self._thread.join(PATIENCE_S)
+        if self._thread.is_alive():
+            self._thread.join(PATIENCE_S)
         if self._thread.is_alive():
             self._say(f"it took more than {PATIENCE_S:.0f} s")
 

@@ -22,7 +22,7 @@ class Program:
         """Return what holds at this moment for this process."""
         try:
             directory = Path.cwd()
-        except FileNotFoundError:  # it was removed
+        except OSError:  # it was removed, or is not ours to read
             directory = Path("/")
         return cls(tuple(sys.argv), directory, dict(os.environ))
 

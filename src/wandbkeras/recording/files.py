@@ -109,7 +109,11 @@ class RunFiles:
     def put(self, name: str, content: bytes) -> None:
         """Record a file of the run whose bytes lie nowhere yet."""
         root = self._writer.layout.root
-        with self._lock, tempfile.TemporaryDirectory(prefix=".saving-", dir=root) as folder:
+        with (
+            self._lock,
+            self._writer.counting(f"file {name!r}"),
+            tempfile.TemporaryDirectory(prefix=".saving-", dir=root) as folder,
+        ):
             path = Path(folder) / "content"
             path.write_bytes(content)
             self._copy(name, path)
