@@ -14,6 +14,8 @@ from itertools import islice
 from types import TracebackType
 from typing import Any
 
+import msgspec
+
 from wandbkeras.errors import DamagedError
 from wandbkeras.store import limits, named_tables
 from wandbkeras.store.checks import TABLE
@@ -32,7 +34,7 @@ from wandbkeras.store.schema import (
 from wandbkeras.store.state import Event
 from wandbkeras.store.table_names import table_step
 from wandbkeras.sync.artifacts import Artifact, Artifacts
-from wandbkeras.sync.choice import Choice
+from wandbkeras.sync.choice import REDACTED, Choice
 from wandbkeras.sync.digests import digest_of_rows
 from wandbkeras.sync.held_tables import HeldTables
 from wandbkeras.sync.imported import FOLDER, Imported
@@ -183,7 +185,10 @@ class Content:
         """Where the run was made, as far as that is known."""
         recorded = self.run.environment
         if recorded is not None:
-            return recorded
+            args = recorded.args
+            for text in self.choice.hidden(self.run.config):
+                args = [argument.replace(text, REDACTED) for argument in args]
+            return msgspec.structs.replace(recorded, args=args)
         program, python = (str(self.process.get(name) or "") for name in ("program", "python"))
         return Environment(program=program, python=python)
 
