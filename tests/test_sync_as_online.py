@@ -5,6 +5,7 @@ All of it: each place of the dump is equal, or named in the list of docs/sync.md
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.conftest import QUIET
 from tests.server.dump import dump
 from tests.server.process import ROOT, LoopbackServer
 from tests.syncing import COMMAND, ENTITY, PROJECT
@@ -61,9 +63,10 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Both:
 
 def environ(root: Path, server: LoopbackServer) -> dict[str, str]:
     """As it is for a user: the console is captured, and the machine is watched."""
-    found = server.environ(root / "home") | {"PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"}
-    del found["WANDB_CONSOLE"]
-    return found
+    path = os.pathsep.join([str(ROOT), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
+    # The diff of whoever works on these tests is none of theirs.
+    found = server.environ(root / "home") | {"PYTHONPATH": path, "WANDB_SAVE_CODE": "false"}
+    return {name: value for name, value in found.items() if name not in {"WANDB_CONSOLE", *QUIET}}
 
 
 def play(root: Path, server: LoopbackServer, module: str) -> subprocess.Popen[bytes]:
