@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -38,6 +39,8 @@ if _BACKEND != "tensorflow":
     ]
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
+# A shell lets its jobs in the background ignore Ctrl-C, and so would the commands that tests end.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # Tests of other things record nothing of this machine; those of `context` delete these.
 QUIET = {"WANDBKERAS_ENVIRONMENT": "off", "WANDBKERAS_SYSTEM_METRICS": "off"}
 os.environ.update(QUIET)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -108,9 +109,10 @@ def watch(
 
     find()  # a path that leads nowhere is said at once
     stores = {options.state_directory} if options.state_directory else {*map(_store, paths)}
-    watcher = Watcher(find, sorted(stores), options, pace)
+    stopping = threading.Event()
+    watcher = Watcher(find, sorted(stores), options, pace, stopping=stopping)
     show, shown = _shower(watcher, quiet=quiet, as_json=as_json)
-    with _ended_by_signals(), shown:
+    with _ended_by_signals(stopping), shown:
         events = watcher.events()
         try:
             for event in events:
@@ -137,17 +139,22 @@ def _store(path: Path) -> Path:
 
 
 @contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM, which schedulers send, end the block as Ctrl-C does."""
+def _ended_by_signals(stopping: threading.Event) -> Iterator[None]:
+    """Let Ctrl-C, and SIGTERM, which schedulers send, end the block with a KeyboardInterrupt.
+
+    ``stopping`` is set, too: an exception that comes in a finalizer is lost.
+    """
 
     def interrupt(number: int, frame: Any) -> None:
+        stopping.set()
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {n: signal.signal(n, interrupt) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _shower(

@@ -15,6 +15,7 @@ def activity(layout: Layout) -> Activity:
     Only directories are listed: of a run that has ended that costs some ten microseconds. It is
     compared with an earlier one and means nothing else.
 
+    >>> from pathlib import Path
     >>> activity(Layout(Path("nowhere")))
     ()
     """

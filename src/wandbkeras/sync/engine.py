@@ -7,8 +7,9 @@ only what is missing is sent.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
 from pathlib import Path
 
 from wandbkeras.errors import WandbkerasError
@@ -38,14 +39,17 @@ def sync(
             tasks.append(looked)
         else:
             results[number] = looked
-    delivered = _deliveries(tasks, session)
-    for number in range(len(paths)):
-        while number not in results:
-            results |= next(delivered)
-        yield results.pop(number)
+    # Closed here and not when it is collected: an interrupt in a finalizer would be lost.
+    with closing(_deliveries(tasks, session)) as delivered:
+        for number in range(len(paths)):
+            while number not in results:
+                results |= next(delivered)
+            yield results.pop(number)
 
 
-def _deliveries(tasks: Sequence[Task], session: Session) -> Iterator[dict[int, Result]]:
+def _deliveries(
+    tasks: Sequence[Task], session: Session
+) -> Generator[dict[int, Result], None, None]:
     """Deliver in rounds of batches and yield the results of a batch when it has ended."""
     pool = ThreadPoolExecutor(session.options.workers, "wandbkeras-sync")
     try:
