@@ -184,3 +184,27 @@ def test_ls_loads_neither_wandb_nor_keras(start: Callable[..., Run], store: Path
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_many_runs_are_listed_as_few_are(start: Callable[..., Run], store: Path) -> None:
+    """Several processes read them: the same lines in the same order, a damaged run among them."""
+    for number in range(5):
+        record(start, f"run{number}").finish()
+    (path,) = store.glob("*-run3")
+    (path / "run.json").write_text("{")
+    code = (
+        "import sys; from wandbkeras_cli import ls, main\n"
+        "ls._MANY = int(sys.argv.pop(1)); ls._CHUNK = 2\n"
+        "main.main()\n"
+    )
+    few, many = (
+        subprocess.run(
+            [sys.executable, "-c", code, str(limit), "ls", str(store)],
+            capture_output=True,
+            text=True,
+        )
+        for limit in (6, 5)
+    )
+    assert (many.returncode, many.stderr, many.stdout) == (4, few.stderr, few.stdout)
+    listed = [line.split()[0] for line in many.stdout.splitlines()[1:]]
+    assert listed == [f"run{number}" for number in range(5)]

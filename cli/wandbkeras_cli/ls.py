@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,9 @@ from wandbkeras_cli.output import human_size, human_time, json_option, print_jso
 from wandbkeras_cli.paths import run_directories, state_dir_option
 
 _BEST = "best_"
+# So many runs take longer to read than processes to start; on a shared file system, which answers
+# slowly, several wait at once.
+_MANY, _CHUNK, _MOST_PROCESSES = 1_000, 100, 8
 
 
 @click.command()
@@ -31,7 +38,7 @@ def ls(paths: tuple[Path, ...], state_dir: Path | None, as_json: bool) -> None:
     Example:
       wandbkeras ls runs
     """
-    described = [_describe(path, state_dir) for path in run_directories(paths or (Path("runs"),))]
+    described = _all_described(run_directories(paths or (Path("runs"),)), state_dir)
     code = gravest(entry.pop("exit_code") for entry in described)
     if as_json:
         print_json({"runs": described, "exit_code": code})
@@ -39,6 +46,20 @@ def ls(paths: tuple[Path, ...], state_dir: Path | None, as_json: bool) -> None:
         _print(described)
     _print_troubles(described)
     click.get_current_context().exit(code)
+
+
+def _all_described(paths: Sequence[Path], state_dir: Path | None) -> list[dict[str, Any]]:
+    """Describe the runs in their order; many of them by several processes."""
+    describe = partial(_describe, state_dir=state_dir)
+    if len(paths) < _MANY:
+        return [*map(describe, paths)]
+    from concurrent.futures import ProcessPoolExecutor  # takes longer to import than to list a few
+
+    workers = min(_MOST_PROCESSES, os.cpu_count() or 1)
+    # Ctrl-C goes to them, too, and is this process's to say.
+    ignored = (signal.SIGINT, signal.SIG_IGN)
+    with ProcessPoolExecutor(workers, initializer=signal.signal, initargs=ignored) as pool:
+        return [*pool.map(describe, paths, chunksize=_CHUNK)]
 
 
 def _describe(path: Path, state_dir: Path | None) -> dict[str, Any]:
