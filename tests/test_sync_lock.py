@@ -98,6 +98,21 @@ def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
     locks.close()
 
 
+def test_one_who_is_killed_before_it_has_the_lock_holds_up_nobody(tmp_path: Path) -> None:
+    """What it has begun to write is no lock, and goes when it is old."""
+    begun = tmp_path / "0123456789abcdef.unlocked"
+    begun.touch()
+    locks = Locks()
+    locks.acquire(tmp_path)
+    locks.close()
+    assert begun.exists()  # as of one that writes at this moment
+    stamp = begun.stat().st_mtime - STALE_SECONDS - 30
+    os.utime(begun, (stamp, stamp))
+    locks.acquire(tmp_path)
+    locks.close()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_another_machine_counts_while_it_is_heard_of(tmp_path: Path) -> None:
     """By the time of the file system, with no process to ask."""
     foreign(tmp_path, silent_s=STALE_SECONDS - 30)

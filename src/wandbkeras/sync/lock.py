@@ -21,12 +21,12 @@ from typing import Any
 
 from wandbkeras.errors import LockedError, UsageError
 from wandbkeras.store.disk import Disk, make_directories
-from wandbkeras.store.process import describe_process, is_alive
+from wandbkeras.store.process import STALE_SECONDS, describe_process, is_alive
 
 HEARTBEAT_S = 15.0
 _TRIES = 4
 _LONGEST_PAUSE_S = 0.5
-_SUFFIX = ".lock"
+_SUFFIX, _UNFINISHED = ".lock", ".unlocked"
 
 
 class Locks:
@@ -89,10 +89,13 @@ class Locks:
 
 def _announce(directory: Path) -> Path:
     path = directory / f"{secrets.token_hex(8)}{_SUFFIX}"
+    # Whole from the first moment: of one who was killed while writing nobody could tell that.
+    unfinished = path.with_suffix(_UNFINISHED)
     try:
         make_directories(Disk(), directory)
-        with path.open("x") as file:
+        with unfinished.open("x") as file:
             json.dump(describe_process(), file)
+        unfinished.rename(path)
     except OSError as error:
         raise UsageError(
             f"{directory}: no receipt could be written here ({error}), so nothing was sent: name a "
@@ -108,6 +111,10 @@ def _living(directory: Path, mine: Path) -> list[Path]:
     """
     now = mine.stat().st_mtime
     found = []
+    for path in directory.glob(f"*{_UNFINISHED}"):
+        with suppress(FileNotFoundError):
+            if now - path.stat().st_mtime > STALE_SECONDS:
+                path.unlink()
     for path in directory.glob(f"*{_SUFFIX}"):
         with suppress(FileNotFoundError):  # just given back
             if is_alive(_process(path), path.stat().st_mtime, now):
