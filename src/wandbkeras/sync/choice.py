@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -44,7 +44,7 @@ class Choice:
             self,
             artifacts=self.artifacts or not (total.artifacts or TABLE in _kinds(run)),
             files=self.files or not (total.files or _kinds(run)),
-            redact=tuple(key for key in self.redact if _holds(total.config, key.split("."))),
+            redact=tuple(key for key in self.redact if [*_values(total.config, key.split("."))]),
         )
 
     def after(self, replaced: Mapping[str, Any]) -> Choice:
@@ -103,7 +103,7 @@ class Choice:
 
     def hidden(self, config: Mapping[str, Any]) -> list[str]:
         """Return the texts that must not leave the machine in what a run's console showed."""
-        values = [_value(config, key.split(".")) for key in self.redact]
+        values = [value for key in self.redact for value in _values(config, key.split("."))]
         return [str(value) for value in values if isinstance(value, (str, int, float)) and value]
 
     def metrics(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -124,25 +124,15 @@ def _kinds(run: StoredRun) -> set[str]:
     return in_rows | {t.kind for t in named_tables.in_summary(run.summary)} | ({GRAPH} & typed)
 
 
-def _holds(config: Any, path: list[str]) -> bool:
-    """Whether a nested config has the value; its keys may have dots themselves."""
+def _values(config: Any, path: list[str]) -> Iterator[Any]:
+    """Yield what a nested config has under a dotted name; its keys may have dots themselves."""
     if not isinstance(config, Mapping):
-        return False
-    if ".".join(path) in config:
-        return True
-    return any(_holds(config.get(".".join(path[:n])), path[n:]) for n in range(1, len(path)))
-
-
-def _value(config: Any, path: list[str]) -> Any:
-    """Return the value that :func:`_holds` finds; None if there is none."""
-    if not isinstance(config, Mapping):
-        return None
-    if ".".join(path) in config:
-        return config[".".join(path)]
+        return
+    whole = ".".join(path)
+    if whole in config:
+        yield config[whole]
     for n in range(1, len(path)):
-        if _holds(inner := config.get(".".join(path[:n])), path[n:]):
-            return _value(inner, path[n:])
-    return None
+        yield from _values(config.get(".".join(path[:n])), path[n:])
 
 
 def _redacted(config: dict[str, Any], path: list[str]) -> dict[str, Any]:
