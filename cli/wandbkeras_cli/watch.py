@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wandbkeras.errors import UsageError
+from wandbkeras.store.reader import Store
 from wandbkeras.store.selection import duration_s
 from wandbkeras.store.source import is_run
 from wandbkeras_cli.output import error_document, human_time, one_line, say
@@ -127,8 +128,7 @@ def _found(paths: Sequence[Path]) -> list[Path]:
     found = []
     for path in paths:
         if path.is_dir() and not is_run(path):
-            with_runs = [child for child in sorted(path.iterdir()) if is_run(child)]
-            found += with_runs
+            found += Store(path).paths()
         else:
             found += run_directories([path])
     return list(dict.fromkeys(found))
@@ -216,13 +216,15 @@ def _table(runs: Sequence[Watched]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    ordered = sorted(runs, key=lambda run: (not run.may_change, -(run.arrived_at or 0.0)))
+    def order(run: Watched) -> tuple[bool, float]:
+        return not run.may_change, -(run.receipt.time if run.receipt else 0.0)
+
     waiting = sum(run.may_change for run in runs)
     table = Table(title=f"{len(runs)} runs, {waiting} under way", title_justify="left", box=None)
     for column in ("RUN", "STATE", "ROWS", "VERIFIED", "TROUBLE"):
         table.add_column(column, justify="right" if column == "ROWS" else "left")
-    for run in ordered[:_SHOWN]:
-        receipt = run.result.receipt if run.result else None
+    for run in sorted(runs, key=order)[:_SHOWN]:
+        receipt = run.receipt
         trouble = str(run.result.error) if run.result and run.result.error else ""
         cells = (
             run.path.name,

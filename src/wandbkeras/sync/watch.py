@@ -19,6 +19,7 @@ from wandbkeras.store.layout import Layout
 from wandbkeras.sync.engine import sync
 from wandbkeras.sync.lock import Locks
 from wandbkeras.sync.options import Options, Result
+from wandbkeras.sync.receipt import Receipt
 
 DEFAULT_INTERVAL_S = 30.0
 # W&B takes a run for crashed of which it has not heard for some minutes.
@@ -71,12 +72,16 @@ class Watched:
     result: Result | None = None
     failures: int = 0
     due_at: float = 0.0
-    arrived_at: float | None = None
+
+    @property
+    def receipt(self) -> Receipt | None:
+        """What has arrived of it, also when the last sync has failed."""
+        return self.result.receipt if self.result else None
 
     @property
     def state(self) -> str | None:
         """The state that the server shows; None while there is none to tell."""
-        return self.result.receipt.state if self.result and self.result.receipt else None
+        return self.receipt.state if self.receipt else None
 
     @property
     def is_running(self) -> bool:
@@ -186,17 +191,14 @@ class Watcher:
             pause = self._pause(failures, result.error)
             after = replace(before, failures=failures, due_at=time.monotonic() + pause)
             # The receipt that it had still tells its state.
-            held = before.result.receipt if before.result else None
-            self._runs[result.path] = replace(after, result=replace(result, receipt=held))
+            told = replace(result, receipt=before.receipt)
+            self._runs[result.path] = replace(after, result=told)
             if before.result is None or str(before.result.error) != str(result.error):
                 yield self._told(
                     Event("failed", time.time(), result.path, result, result.error, pause)
                 )
             return
-        arrived_at = result.receipt.time if result.receipt else None
-        self._runs[result.path] = replace(
-            before, result=result, failures=0, due_at=0.0, arrived_at=arrived_at
-        )
+        self._runs[result.path] = replace(before, result=result, failures=0, due_at=0.0)
         sent = result.rows_sent or result.artifacts_sent or result.files_sent
         has_changed = before.failures or self._runs[result.path].state != before.state
         if result.outcome == "verified" and (sent or has_changed):
