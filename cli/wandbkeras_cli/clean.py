@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from wandbkeras.errors import StoreError, WandbkerasError, gravest
+from wandbkeras.errors import WandbkerasError, gravest
 from wandbkeras.store.selection import duration_s
 from wandbkeras.store.source import is_run
 from wandbkeras.sync.clean import clean_run, finish_cleaning
-from wandbkeras_cli.output import human_size, json_option, print_json, say
+from wandbkeras_cli.output import failure, human_size, json_option, print_json, say
 from wandbkeras_cli.paths import run_directories, selected, selection_options, state_dir_option
 
 
@@ -82,10 +82,8 @@ def _describe(path: Path, **how: Any) -> dict[str, Any]:
     unknown = {"path": str(path), "run_id": None, "freed": 0, "kept": None, "url": None}
     try:
         found = clean_run(path, **how)
-    except WandbkerasError as error:
-        return {**unknown, "error": str(error), "exit_code": error.exit_code}
-    except OSError as error:
-        return {**unknown, "error": f"{path}: {error}", "exit_code": StoreError.exit_code}
+    except (WandbkerasError, OSError) as error:
+        return {**unknown, **failure(path, error)}
     return {**vars(found), "path": str(path), "error": None, "exit_code": 0}
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wandbkeras.errors import StoreError, WandbkerasError, gravest
-from wandbkeras_cli.output import json_option, print_json, say
+from wandbkeras.errors import WandbkerasError, gravest
+from wandbkeras_cli.output import failure, json_option, print_json, say
 from wandbkeras_cli.paths import run_directories, selected, selection_options
 
 if TYPE_CHECKING:
@@ -70,10 +70,8 @@ def _describe(path: Path, output: Path) -> dict[str, Any]:
     unknown: dict[str, Any] = {"path": str(path), "run_id": None, "directories": []}
     try:
         return _document(export_run(path, output))
-    except WandbkerasError as error:
-        return {**unknown, "error": str(error), "exit_code": error.exit_code}
-    except OSError as error:
-        return {**unknown, "error": f"{path}: {error}", "exit_code": StoreError.exit_code}
+    except (WandbkerasError, OSError) as error:
+        return {**unknown, **failure(path, error)}
 
 
 def _document(done: Export) -> dict[str, Any]:

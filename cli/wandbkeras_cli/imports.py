@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from wandbkeras.errors import DamagedError, StoreError, WandbkerasError, gravest
-from wandbkeras_cli.output import json_option, print_json, say
+from wandbkeras.errors import DamagedError, WandbkerasError, gravest
+from wandbkeras_cli.output import failure, json_option, print_json, say
 from wandbkeras_cli.progress import Progress
 
 
@@ -67,10 +67,8 @@ def _describe(path: Path, store: Path, progress: Progress) -> dict[str, Any]:
     progress.say(f"reading {path}")
     try:
         done = import_run(path, store)
-    except WandbkerasError as error:
-        return {**unknown, "error": str(error), "exit_code": error.exit_code}
-    except OSError as error:
-        return {**unknown, "error": f"{path}: {error}", "exit_code": StoreError.exit_code}
+    except (WandbkerasError, OSError) as error:
+        return {**unknown, **failure(path, error)}
     return {
         **vars(done),
         "source": str(done.source),

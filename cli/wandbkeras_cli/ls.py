@@ -11,11 +11,19 @@ from typing import Any
 
 import click
 
-from wandbkeras.errors import DamagedError, StoreError, WandbkerasError, gravest
+from wandbkeras.errors import DamagedError, WandbkerasError, gravest
 from wandbkeras.store.reader import StoredRun
 from wandbkeras.store.shortage import counts_text
 from wandbkeras.sync.receipt import sync_state
-from wandbkeras_cli.output import human_size, human_time, json_option, print_json, print_table, say
+from wandbkeras_cli.output import (
+    failure,
+    human_size,
+    human_time,
+    json_option,
+    print_json,
+    print_table,
+    say,
+)
 from wandbkeras_cli.paths import run_directories, state_dir_option
 
 _BEST = "best_"
@@ -93,10 +101,8 @@ def _describe(path: Path, state_dir: Path | None) -> dict[str, Any]:
             "error": None,
             "exit_code": DamagedError.exit_code if run.damage else 0,
         }
-    except WandbkerasError as error:
-        return {"path": str(path), "error": str(error), "exit_code": error.exit_code}
-    except OSError as error:
-        return {"path": str(path), "error": f"{path}: {error}", "exit_code": StoreError.exit_code}
+    except (WandbkerasError, OSError) as error:
+        return {"path": str(path), **failure(path, error)}
 
 
 def _print(runs: list[dict[str, Any]]) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import click
 
-from wandbkeras.errors import WandbkerasError
+from wandbkeras.errors import StoreError, WandbkerasError
 
 # Of a line that may hold what somebody else wrote.
 _LONGEST = 2_000
@@ -62,6 +63,17 @@ def error_document(error: WandbkerasError | None) -> dict[str, Any] | None:
         "exit_code": error.exit_code,
         "retryable": error.retryable,
     }
+
+
+def failure(path: Path, error: WandbkerasError | OSError) -> dict[str, Any]:
+    """Return what a command's document says of a run that it can't do its work on.
+
+    >>> failure(Path("runs/a"), OSError("stale file handle"))
+    {'error': 'runs/a: stale file handle', 'exit_code': 3}
+    """
+    if isinstance(error, WandbkerasError):
+        return {"error": str(error), "exit_code": error.exit_code}
+    return {"error": f"{path}: {error}", "exit_code": StoreError.exit_code}
 
 
 def human_size(size: int) -> str:

@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from wandbkeras.errors import DamagedError, StoreError, WandbkerasError, gravest
+from wandbkeras.errors import DamagedError, WandbkerasError, gravest
 from wandbkeras.store.repair import repair_run
 from wandbkeras.store.verify import verify_run
-from wandbkeras_cli.output import json_option, print_json, say
+from wandbkeras_cli.output import failure, json_option, print_json, say
 from wandbkeras_cli.paths import run_directories
 from wandbkeras_cli.progress import Progress
 from wandbkeras_cli.verify import damage_document
@@ -70,10 +70,8 @@ def _describe(path: Path, dry_run: bool, progress: Callable[[str], None]) -> dic
             "error": None,
             "exit_code": 0 if sound else DamagedError.exit_code,
         }
-    except WandbkerasError as error:
-        return {"path": str(path), "error": str(error), "exit_code": error.exit_code}
-    except OSError as error:
-        return {"path": str(path), "error": f"{path}: {error}", "exit_code": StoreError.exit_code}
+    except (WandbkerasError, OSError) as error:
+        return {"path": str(path), **failure(path, error)}
 
 
 def _print(run: dict[str, Any], dry_run: bool) -> None:

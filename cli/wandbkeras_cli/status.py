@@ -8,10 +8,11 @@ from typing import Any
 
 import click
 
-from wandbkeras.errors import StoreError, SyncError, WandbkerasError, gravest
+from wandbkeras.errors import SyncError, WandbkerasError, gravest
 from wandbkeras.store.reader import StoredRun
 from wandbkeras.sync.status import Pending, Place, Status, run_status
 from wandbkeras_cli.output import (
+    failure,
     human_size,
     human_time,
     json_option,
@@ -61,10 +62,8 @@ def _describe(path: Path, state_dir: Path | None) -> dict[str, Any]:
     """Return where a run is; for one that can't be read, the reason."""
     try:
         found = run_status(StoredRun(path, strict=True), state_dir)
-    except WandbkerasError as error:
-        return {"path": str(path), "error": str(error), "exit_code": error.exit_code}
-    except OSError as error:
-        return {"path": str(path), "error": f"{path}: {error}", "exit_code": StoreError.exit_code}
+    except (WandbkerasError, OSError) as error:
+        return {"path": str(path), **failure(path, error)}
     return {
         "path": str(path),
         "run_id": found.run_id,

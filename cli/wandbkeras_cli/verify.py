@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-from wandbkeras.errors import DamagedError, StoreError, WandbkerasError, gravest
+from wandbkeras.errors import DamagedError, WandbkerasError, gravest
 from wandbkeras.store.journal import Damage
 from wandbkeras.store.shortage import counts_text
 from wandbkeras.store.verify import verify_run
-from wandbkeras_cli.output import human_size, json_option, print_json, say
+from wandbkeras_cli.output import failure, human_size, json_option, print_json, say
 from wandbkeras_cli.paths import run_directories
 from wandbkeras_cli.progress import Progress
 
@@ -67,10 +67,8 @@ def _describe(path: Path, progress: Callable[[str], None]) -> dict[str, Any]:
             "error": None,
             "exit_code": DamagedError.exit_code if found.damage else 0,
         }
-    except WandbkerasError as error:
-        return {"path": str(path), "error": str(error), "exit_code": error.exit_code}
-    except OSError as error:
-        return {"path": str(path), "error": f"{path}: {error}", "exit_code": StoreError.exit_code}
+    except (WandbkerasError, OSError) as error:
+        return {"path": str(path), **failure(path, error)}
 
 
 def _print(run: dict[str, Any]) -> None:
