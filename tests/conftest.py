@@ -83,6 +83,15 @@ def start(store: Path) -> Callable[..., wandbkeras.Run]:
 
 
 @pytest.fixture
+def finished(start: Callable[..., wandbkeras.Run]) -> Path:
+    """A run of one row that has ended; many tests have one of their own."""
+    run = start(project="digits", id="k3j9x2ab")
+    run.log({"loss": 1.0})
+    run.finish()
+    return Path(run.dir or "")
+
+
+@pytest.fixture
 def stored(store: Path) -> Callable[[wandbkeras.Run], StoredRun]:
     """Open a recorded run anew, as another process would."""
     return lambda run: wandbkeras.Store(store).run(run.id)

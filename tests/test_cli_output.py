@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,15 +16,6 @@ from wandbkeras_cli.output import human_size
 import wandbkeras
 from tests.server.process import LoopbackServer
 from tests.syncing import COMMAND, command, on_a_terminal, plain, printed, until
-from wandbkeras import Run
-
-
-@pytest.fixture
-def finished(start: Callable[..., Run]) -> Path:
-    run = start(project="digits", id="k3j9x2ab")
-    run.log({"loss": 1.0})
-    run.finish()
-    return Path(run.dir or "")
 
 
 @pytest.mark.parametrize("name", ["", *cli.commands])

@@ -22,14 +22,6 @@ def env(wandb_server: LoopbackServer, tmp_path: Path) -> dict[str, str]:
     return wandb_server.environ(tmp_path / "home")
 
 
-@pytest.fixture
-def finished(start: Callable[..., Run]) -> Path:
-    run = start(project="digits", id="k3j9x2ab")
-    run.log({"loss": 1.0})
-    run.finish()
-    return Path(run.dir or "")
-
-
 def watching(*arguments: str | Path, env: Mapping[str, str]) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [COMMAND, "sync", *map(str, arguments), *QUICK],

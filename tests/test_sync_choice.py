@@ -30,15 +30,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoopbackServer]
         assert server.violations() == []
 
 
+@pytest.fixture(autouse=True)
+def _connected(server: LoopbackServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect(server, tmp_path / "home", monkeypatch)
+
+
 @pytest.fixture
 def finished(
     start: Callable[..., Run],
-    server: LoopbackServer,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> Path:
     """A run with two metrics, a nested config with secrets, an artifact and a file."""
-    connect(server, tmp_path / "home", monkeypatch)
     run = start(project="digits", name="first", tags=["a"], config=CONFIG)
     for i in range(3):
         run.log({"loss": 1.0 / (i + 1), "val/acc": float(i)})
@@ -52,12 +54,8 @@ def finished(
 @pytest.fixture
 def shown(
     start: Callable[..., Run],
-    server: LoopbackServer,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> Path:
     """A run of two tables, one of which links to the other, an image and a graph."""
-    connect(server, tmp_path / "home", monkeypatch)
     run = start(project="digits")
     table = Table(["a"], [[1], [2]])
     run.log({"loss": 0.5, "t": table})
@@ -159,12 +157,8 @@ def test_rows_that_were_sent_in_part_stay_so(finished: Path) -> None:
 
 def test_what_a_run_has_none_of_is_not_left_out(
     start: Callable[..., Run],
-    server: LoopbackServer,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Without artifacts, `--no-artifacts` sends the whole run."""
-    connect(server, tmp_path / "home", monkeypatch)
     run = start(project="digits", config={"lr": 1})
     run.finish()
     choice = Choice(artifacts=False, files=False, redact=("password",))

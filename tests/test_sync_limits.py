@@ -27,15 +27,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoopbackServer]
         assert server.violations() == []
 
 
+@pytest.fixture(autouse=True)
+def _connected(server: LoopbackServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect(server, tmp_path / "home", monkeypatch)
+
+
 @pytest.fixture
 def finished(
     start: Callable[..., Run],
-    server: LoopbackServer,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> Path:
     """Four rows, of which the second has a value that is too long, and the last the longest."""
-    connect(server, tmp_path / "home", monkeypatch)
     run = start(project="digits")
     run.log({"loss": 1.0})
     run.log({"loss": 0.5, "text": "x" * 11_000_000})
@@ -86,10 +87,8 @@ def test_a_preview_tells_what_is_known(
     start: Callable[..., Run],
     server: LoopbackServer,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Of a run that has grown only the growth would go."""
-    connect(server, tmp_path / "home", monkeypatch)
     run = start(project="digits")
     for number in range(2):
         run.log({"loss": 1.0})
@@ -109,11 +108,8 @@ def test_a_preview_tells_what_is_known(
 def test_names_that_are_the_clients_do_no_harm(
     start: Callable[..., Run],
     server: LoopbackServer,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """No name, ``_wandb`` and ``_step``: what the client would drop is not sent, all else is."""
-    connect(server, tmp_path / "home", monkeypatch)
     run = start(project="digits", config={"_wandb": 1, "lr": 0.1})
     run.log({"": 1, "_wandb": 2, "loss": 0.5})
     run.summary.update({"_step": 7, "_wandb": 3})
@@ -132,12 +128,8 @@ def test_names_that_are_the_clients_do_no_harm(
 
 def test_a_preview_tells_what_will_be_done_about_large_tables(
     start: Callable[..., Run],
-    server: LoopbackServer,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Tables in parts, images all in one value, a histogram left out: a line each."""
-    connect(server, tmp_path / "home", monkeypatch)
     run = start(project="digits")
     table = run.open_table("t", ["a"])
     table.add_batch({"a": np.zeros(MAX_TABLE_ROWS + 1)})
