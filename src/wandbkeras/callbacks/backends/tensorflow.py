@@ -123,15 +123,14 @@ class UpdateCounter:
     """
 
     def __init__(self, model: keras.Model) -> None:
-        self._tallies: dict[int, _Tally] = {}
+        self._tallies: list[_Tally] = []
         strategy = model.distribute_strategy
         self._strategy = strategy if strategy.num_replicas_in_sync > 1 else None
         with strategy.scope():
             self._updates = _on_each_replica(tf.zeros((), tf.int64))
             if self._strategy is not None:
                 # In a replica's own step it is too late.
-                for variable in model.trainable_variables:
-                    self._tallies[id(variable)] = _Tally(variable)
+                self._tallies.append(_Tally(model.trainable_variables))
         _feature_test(bool(model.jit_compile))(tf.zeros(1))
 
     def record(self, optimizer: Any, variables: Sequence[Any], gradients: Sequence[Any]) -> None:
@@ -139,15 +138,18 @@ class UpdateCounter:
         if self._strategy is not None:
             replica = tf.distribute.get_replica_context()
             gradients = replica.all_reduce(tf.distribute.ReduceOp.SUM, list(gradients))
-        for variable, gradient in zip(variables, gradients, strict=True):
-            self._tally(variable).add(tf.reshape(_dense(gradient), [-1]))
+        self._tally(variables).add(variables, gradients)
         self._updates.assign_add(1)
 
-    def _tally(self, variable: Any) -> _Tally:
-        if id(variable) not in self._tallies:
-            with tf.init_scope():
-                self._tallies[id(variable)] = _Tally(variable)
-        return self._tallies[id(variable)]
+    def _tally(self, variables: Sequence[Any]) -> _Tally:
+        """Return the tally of the variables; an optimizer of several updates some of them."""
+        for tally in self._tallies:
+            if tally.has(variables):
+                return tally
+        with tf.init_scope():
+            tally = _Tally(variables)
+        self._tallies.append(tally)
+        return tally
 
     def updates(self) -> int:
         """Return the number of updates since the last :meth:`take`."""
@@ -156,37 +158,58 @@ class UpdateCounter:
     def take(self) -> Iterable[tuple[Any, BitCounts]]:
         """Return what was counted of each variable, and begin anew."""
         self._updates.assign(0)
-        return [(tally.variable, tally.take()) for tally in self._tallies.values()]
+        return [counted for tally in self._tallies for counted in tally.take()]
 
 
 class _Tally:
-    """The counts of a variable's gradients, and their extremes and sums, on the device."""
+    """The counts of gradients, their extremes and their sums, on the device: a row a variable."""
 
-    def __init__(self, variable: Any) -> None:
-        self.variable = variable
-        self._counts = _on_each_replica(tf.zeros(bit_counts.BUCKETS, tf.int64))
-        self._extremes = _on_each_replica(_NO_EXTREMES)
-        self._sums = _on_each_replica(tf.zeros(2, tf.float64))
+    def __init__(self, variables: Sequence[Any]) -> None:
+        self._variables = tuple(variables)
+        nothing = _nothing(len(self._variables))
+        self._counts, self._extremes, self._sums = map(_on_each_replica, nothing)
 
-    def add(self, values: Any) -> None:
-        counts, moments = _counted(values)
-        low, high, scale, ratios, squares = tf.unstack(tf.cast(moments, tf.float64))
+    def has(self, variables: Sequence[Any]) -> bool:
+        return set(map(id, variables)) <= set(map(id, self._variables))
+
+    def add(self, variables: Sequence[Any], gradients: Sequence[Any]) -> None:
+        """Add gradients of these variables; the others have none in this update."""
+        counted = dict(zip(map(id, variables), map(_row_of, gradients), strict=True))
+        nothing = [part[0] for part in _nothing(1)]
+        rows = [counted.get(id(variable), nothing) for variable in self._variables]
+        counts, extremes, sums = (tf.stack(parts) for parts in zip(*rows, strict=True))
         self._counts.assign_add(counts)
-        self._extremes.assign(tf.maximum(self._extremes, tf.stack([-low, high])))
-        self._sums.assign_add(tf.stack([scale * ratios, scale * scale * squares]))
+        self._extremes.assign(tf.maximum(self._extremes, extremes))
+        self._sums.assign_add(sums)
 
-    def take(self) -> BitCounts:
-        below, high = self._extremes.numpy().tolist()
-        total, squares = self._sums.numpy().tolist()
-        taken = BitCounts(self._counts.numpy(), -below, high, total, squares)
-        self._counts.assign(tf.zeros_like(self._counts))
-        self._extremes.assign(_NO_EXTREMES)
-        self._sums.assign(tf.zeros(2, tf.float64))
-        return taken
+    def take(self) -> Iterable[tuple[Any, BitCounts]]:
+        held = self._counts, self._extremes, self._sums
+        counts, extremes, sums = (each.numpy() for each in held)
+        for each, nothing in zip(held, _nothing(len(self._variables)), strict=True):
+            each.assign(nothing)
+        for variable, row, (below, high), (total, squares) in zip(
+            self._variables, counts, extremes.tolist(), sums.tolist(), strict=True
+        ):
+            yield variable, BitCounts(row, -below, high, total, squares)
 
 
-# The smallest is kept negated: of both, the larger counts.
-_NO_EXTREMES = tf.constant([-np.inf, -np.inf], tf.float64)
+def _row_of(gradient: Any) -> tuple[Any, Any, Any]:
+    """Return the counts of a gradient's values, their extremes and their sums."""
+    counts, moments = _counted(tf.reshape(_dense(gradient), [-1]))
+    low, high, scale, ratios, squares = tf.unstack(tf.cast(moments, tf.float64))
+    return counts, tf.stack([-low, high]), tf.stack([scale * ratios, scale * scale * squares])
+
+
+def _nothing(rows: int) -> tuple[Any, Any, Any]:
+    """Return the counts, extremes and sums of no values.
+
+    The smallest is kept negated: of both extremes the larger counts.
+    """
+    return (
+        tf.zeros([rows, bit_counts.BUCKETS], tf.int64),
+        tf.fill([rows, 2], tf.constant(-np.inf, tf.float64)),
+        tf.zeros([rows, 2], tf.float64),
+    )
 
 
 def _on_each_replica(initial: Any) -> Any:
