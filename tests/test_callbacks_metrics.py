@@ -12,7 +12,7 @@ import pytest
 import wandbkeras
 from tests.keras_models import STEPS_PER_EXECUTION, Scripted, data, fit, model
 from wandbkeras import WandbCallback
-from wandbkeras.callbacks import MetricsLogger
+from wandbkeras.callbacks import MetricsLogger, WandbMetricsLogger
 from wandbkeras.callbacks.metrics import learning_rates
 from wandbkeras.errors import UsageError
 from wandbkeras.store.reader import StoredRun
@@ -189,6 +189,28 @@ def test_no_batch_makes_keras_wait_for_the_device(start: Start, stored: Stored) 
     assert threads.waited == {keras.backend.backend() == "tensorflow"}
     logged = [row["batch/loss"] for row in _rows(stored(run)) if "batch/loss" in row]
     assert logged == [threads.losses[batch] for batch in range(60)]
+
+
+@pytest.mark.parametrize("hook", ["on_train_batch_end", "on_batch_end"])
+@pytest.mark.parametrize("base", [WandbCallback, MetricsLogger, WandbMetricsLogger])
+def test_a_subclass_has_a_batch_hook_of_its_own(
+    base: type[keras.callbacks.Callback], hook: str, start: Start, stored: Stored
+) -> None:
+    """It is called after the batch is logged, in the training's thread, under either name."""
+    seen = []
+
+    def own(self: Any, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        seen.append((batch, threading.current_thread() is threading.main_thread(), run.step))
+
+    options = {"save_model": False} if base is WandbCallback else {}
+    name = "log_freq" if base is WandbMetricsLogger else "log_batch_frequency"
+    run = start()
+    callback = type("Own", (base,), {hook: own})(**{name: 1}, **options)
+    x, y = data(3)
+    model().fit(x, y, batch_size=1, verbose=0, callbacks=[callback])
+    run.finish()
+    assert seen == [(batch, True, batch + 1) for batch in range(3)]
+    assert len(_rows(stored(run))) == 4
 
 
 def test_keras_own_numbers_are_recorded_exactly(start: Start, stored: Stored) -> None:

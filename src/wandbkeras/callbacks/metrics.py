@@ -42,15 +42,15 @@ class MetricsLogger(Part):
         self._batches_before_epoch = 0
         self._batches_in_epoch = 0
         self._order = BatchOrder()
-        # TensorFlow is waited for whatever a callback says.
+        # TensorFlow is waited for whatever a callback says; a subclass's hook expects to be.
         is_logged = log_batch_frequency is not None
-        self.async_safe = is_logged and keras.backend.backend() != "tensorflow"
-        # On the instance: of a class it would cost something also when no batch is logged.
+        waits = keras.backend.backend() == "tensorflow" or self.has_own("on_train_batch_end")
+        self.async_safe = is_logged and not waits
         if self.async_safe:
-            self.on_train_batch_begin = self._begin_batch
-            self.on_train_batch_end = self._log_ended
+            self.hook_batches("on_train_batch_begin", self._begin_batch)
+            self.hook_batches("on_train_batch_end", self._log_ended)
         elif is_logged:
-            self.on_train_batch_end = self._log_batch
+            self.hook_batches("on_train_batch_end", self._log_batch)
 
     @property
     def batches(self) -> int:

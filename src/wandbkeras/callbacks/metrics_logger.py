@@ -46,9 +46,7 @@ class WandbMetricsLogger(Part):
         self._batches_of_epoch = 0
         self._defined: Run | None = None
         if self.log_freq != "epoch":
-            # On the instance: a class that overrides the hook makes Keras wait for the device on
-            # every batch (JAX, Torch), also when nothing is logged.
-            self.on_train_batch_end = self._log_batch
+            self.hook_batches("on_train_batch_end", self._log_batch)
 
     @never_raises
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:

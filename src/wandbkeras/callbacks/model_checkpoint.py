@@ -77,9 +77,7 @@ class WandbModelCheckpoint(Part):
         self._last_batch = -1
         self._batches_unsaved = 0
         if save_freq != "epoch":
-            # On the instance: a class that overrides the hook makes Keras wait for the device on
-            # every batch (JAX, Torch), also when nothing is saved.
-            self.on_train_batch_end = self._count_batch
+            self.hook_batches("on_train_batch_end", self._count_batch)
 
     @property
     def monitor(self) -> str:

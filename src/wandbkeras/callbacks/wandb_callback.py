@@ -175,15 +175,14 @@ class WandbCallback(AnyKerasCallback):
         for part in self.parts:
             part.said = best.said
             part.commits = False
-        # On the instance, and only where it is needed: see MetricsLogger.
-        self.async_safe = metrics.async_safe
+        self.async_safe = metrics.async_safe and not self.has_own("on_train_batch_end")
         if log_batch_frequency is not None:
-            self.on_train_batch_end = metrics.on_train_batch_end
+            self.hook_batches("on_train_batch_end", metrics.on_train_batch_end)
         self._batch_parts: list[Part] = [metrics] if metrics.async_safe else []
         if isinstance(gradients, StepGradientHistograms):
             self._batch_parts.append(gradients)
         if self._batch_parts:
-            self.on_train_batch_begin = self._begin_batch
+            self.hook_batches("on_train_batch_begin", self._begin_batch)
 
     def get_flops(self, sample: Any = None) -> float:
         """Return the ``GFLOPs`` of one inference, as :func:`wandbkeras.callbacks.model_flops`."""
