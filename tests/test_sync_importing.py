@@ -20,11 +20,13 @@ from tests.syncing import command, connect, content, held, printed, sync_one, tr
 from tests.wandb_file import BLOCK, read_records
 from wandbkeras import StoredRun
 from wandbkeras.errors import DamagedError, NotFoundError, RunExistsError
+from wandbkeras.store.schema import Row
 from wandbkeras.store.verify import verify_run
 from wandbkeras.sync import transaction_log as log
 from wandbkeras.sync.importing import Import, import_run
 from wandbkeras.sync.log_blocks import BlockWriter, Losses
 from wandbkeras.sync.log_blocks import read_records as read_tolerantly
+from wandbkeras.sync.log_rows import encode_rows
 
 # All kinds of records that a script of today leaves.
 PROGRAM = """
@@ -228,7 +230,8 @@ def logged(folder: Path, rows: int, *, ended: bool = True) -> Path:
             file.write(record)
         for step in range(rows):
             values = {"loss": 1.0 / (step + 1), "text": "x" * 3000}
-            file.write(log.history(step, 1795412700.5 + step, 0.5 + step, values))
+            (record,) = encode_rows([Row(step, 1795412700.5 + step, 0.5 + step, values)])
+            file.write(record)
         if ended:
             file.write(log.exit(0, 9.0, complete=True))
     return path

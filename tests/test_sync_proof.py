@@ -13,7 +13,7 @@ from wandbkeras import Run
 from wandbkeras.errors import ConflictError
 from wandbkeras.store.reader import StoredRun
 from wandbkeras.sync import history
-from wandbkeras.sync.digests import digest_of, digest_of_rows
+from wandbkeras.sync.digests import HistoryDigest, digest_of
 from wandbkeras.sync.receipt import Receipt
 
 
@@ -48,7 +48,10 @@ def test_a_receipt_says_what_was_proven(finished: Path, wandb_server: LoopbackSe
     run, there = StoredRun(finished), held(wandb_server, "k3j9x2ab")
     assert receipt.is_whole
     assert (receipt.rows, receipt.rows_compared, receipt.level) == (3_000, 3_000, "sample")
-    assert receipt.history_digest == digest_of_rows(run.rows())
+    digest = HistoryDigest()
+    for row in run.rows():
+        digest.add(row)
+    assert receipt.history_digest == str(digest)
     last, runtime = [*run.rows()][-1], int(run.folded.runtime)
     summary = {"loss": 1 / 3_000, "_timestamp": last.timestamp, "_runtime": runtime}
     assert receipt.summary_digest == digest_of(summary)

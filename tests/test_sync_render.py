@@ -49,7 +49,8 @@ def recorded(start: Callable[..., Run], tmp_path: Path) -> Content:
 def rendered(content: Content, staging: Path, **plan: Any) -> list[pb.Record]:
     chosen = {"artifacts": content.artifacts, **plan}
     outbox = Outbox(content, staging)
-    return list(records(content, Plan(DESTINATION, "someone", **chosen), outbox, "0.31.0"))
+    found = records(content, Plan(DESTINATION, "someone", **chosen), outbox, "0.31.0")
+    return [r if isinstance(r, pb.Record) else pb.Record.FromString(r) for r in found]
 
 
 def of_kind(found: list[pb.Record], kind: str) -> list[Any]:

@@ -13,28 +13,30 @@ from wandb.proto import wandb_internal_pb2 as pb
 from tests.server.process import LoopbackServer
 from tests.syncing import connect, held
 from tests.wandb_file import BLOCK, FILE_HEADER, read_records
+from wandbkeras.store.schema import Row
 from wandbkeras.sync import transaction_log as log
+from wandbkeras.sync.log_rows import encode_rows
 from wandbkeras.sync.upload import upload
 
 FIRST_BLOCK = BLOCK - len(FILE_HEADER)
 CHUNK_HEADER = 7
+NUMBER_BYTES = 2  # that a record gets when it is written, below 128
 # Around the room in one block and in two.
 edges = st.sampled_from([FIRST_BLOCK, BLOCK, 2 * BLOCK]).flatmap(
     lambda room: st.integers(room - 40, room + 10)
 )
 
 
-def text_record(size: int) -> pb.Record:
-    return pb.Record(output_raw=pb.OutputRawRecord(line="x" * size))
+def text_record(size: int) -> bytes:
+    return pb.Record(output_raw=pb.OutputRawRecord(line="x" * size)).SerializeToString()
 
 
-def ending_record(offset: int, left: int, make: Callable[[int], pb.Record]) -> pb.Record:
+def ending_record(offset: int, left: int, make: Callable[[int], bytes]) -> bytes:
     """The record whose last chunk ends ``left`` bytes before the end of the block at ``offset``."""
     room = BLOCK - offset % BLOCK - CHUNK_HEADER - left
     for size in range(room, 0, -1):
         record = make(size)
-        record.num = 100  # as many bytes as any number below 128
-        if record.ByteSize() == room:
+        if len(record) + NUMBER_BYTES == room:
             return record
     raise AssertionError(f"no record of {room} bytes")
 
@@ -79,7 +81,7 @@ def test_a_record_may_end_anywhere_before_the_end_of_a_block(left: int, tmp_path
         assert path.stat().st_size <= BLOCK
         file.write(text_record(3))
     assert [pb.Record.FromString(r).output_raw.line for r in read_records(path)] == [
-        first.output_raw.line,
+        pb.Record.FromString(first).output_raw.line,
         "xxx",
     ]
 
@@ -100,7 +102,8 @@ def test_the_released_client_reads_every_end_of_a_block(
             row = ending_record(file.offset, step, lambda size, at=2 * step: _row(at, size))
             file.write(row)
             file.write(_row(2 * step + 1, 1))
-            lengths += [len(row.history.item[0].value_json) - 2, 1]
+            text = pb.Record.FromString(row).history.item[0].value_json
+            lengths += [len(text) - 2, 1]
         file.write(log.exit(0, 1.0, complete=True))
     assert len(read_records(path)) == 3 + 18
     upload([folder], base_url=wandb_server.url, scratch=tmp_path, timeout_s=30.0)
@@ -128,5 +131,6 @@ def _beginning(run_id: str) -> list[pb.Record]:
     ]
 
 
-def _row(step: int, size: int) -> pb.Record:
-    return log.history(step, 1795412700.5, 0.5, {"text": "x" * size})
+def _row(step: int, size: int) -> bytes:
+    (record,) = encode_rows([Row(step, 1795412700.5, 0.5, {"text": "x" * size})])
+    return record

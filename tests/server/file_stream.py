@@ -13,7 +13,7 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from tests.server.context import Context
-from tests.server.history import EVENTS, HISTORY, OUTPUT, SUMMARY, held
+from tests.server.history import EVENTS, HISTORY, OUTPUT, SUMMARY, held, parsed
 from tests.server.refusal import violation
 from tests.server.runs import RunNode, need_run
 
@@ -102,7 +102,7 @@ def _canonical(line: str) -> str:
 
 def _row(file: str, number: int, line: str) -> dict[str, Any]:
     try:
-        row = json.loads(line)
+        row = parsed(line)
     except ValueError:
         row = None
     if not isinstance(row, dict):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from tests.server.context import Context
 
@@ -13,6 +16,17 @@ HISTORY = "wandb-history.jsonl"
 EVENTS = "wandb-events.jsonl"
 SUMMARY = "wandb-summary.json"
 OUTPUT = "output.log"
+KINDS = {
+    bool: "boolean", int: "number", float: "number", str: "string", list: "list", type(None): "nil",
+}  # fmt: skip
+
+
+def parsed(text: str) -> Any:
+    """A JSON text; ValueError if it is none."""
+    try:
+        return msgspec.json.decode(text)  # in a fifth of the time
+    except ValueError:
+        return json.loads(text)  # takes NaN and Infinity
 
 
 def held(context: Context, run: int, file: str) -> int:
@@ -120,12 +134,19 @@ def keys(context: Context, run: int) -> dict[str, Any] | None:
         seen,
         context.horizon,
     )
+    shapes: Counter[tuple[tuple[str, ...], tuple[Any, ...]]] = Counter()
     for row in fresh:
-        for key, value in json.loads(row["text"]).items():
-            kinds = found.setdefault(key, {})
-            kind = _kind(value)
-            kinds[kind] = kinds.get(kind, 0) + 1
+        values = parsed(row["text"])
+        kinds: tuple[Any, ...] = tuple(map(type, values.values()))
+        if dict in kinds:
+            kinds = tuple(map(_kind, values.values()))
+        shapes[tuple(values), kinds] += 1  # most rows are alike
         last = row["step"]
+    for (names, kinds), number in shapes.items():
+        for name, kind in zip(names, kinds, strict=True):
+            kind = KINDS.get(kind, kind)
+            found.setdefault(name, {}).setdefault(kind, 0)
+            found[name][kind] += number
     context.state.keys_seen[run] = (seen + len(fresh), found, last)
     if not found:
         return None
@@ -137,18 +158,9 @@ def keys(context: Context, run: int) -> dict[str, Any] | None:
 
 
 def _kind(value: Any) -> str:
-    match value:
-        case bool():
-            return "boolean"
-        case int() | float():
-            return "number"
-        case str():
-            return "string"
-        case dict():
-            return str(value.get("_type", "map"))
-        case list():
-            return "list"
-    return "nil"
+    if isinstance(value, dict):
+        return str(value.get("_type", "map"))
+    return KINDS[type(value)]
 
 
 @dataclass(frozen=True)

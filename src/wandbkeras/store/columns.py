@@ -185,22 +185,19 @@ def read_rows(history: pa.Table, histograms: pa.Table | None = None) -> Iterator
     names = [name for name in history.column_names if name not in INDEX and name != NULLS]
     json_names = [name for name in names if is_json(history.schema.field(name))]
     for batch in history.to_batches(max_chunksize=10_000):
-        columns = [batch.column(name).to_pylist() for name in names]
+        is_full = not any(batch.column(name).null_count for name in names)
         nulls = batch.column(NULLS).to_pylist() if NULLS in history.column_names else None
-        index = zip(*(batch.column(name).to_pylist() for name in INDEX), strict=True)
-        for i, (step, timestamp, runtime, attempt) in enumerate(index):
-            values = {
-                name: column[i]
-                for name, column in zip(names, columns, strict=True)
-                if column[i] is not None
-            }
+        columns = (batch.column(name).to_pylist() for name in (*INDEX, *names))
+        for i, (step, timestamp, runtime, attempt, *cells) in enumerate(zip(*columns, strict=True)):
+            named = zip(names, cells, strict=True)
+            values = dict(named) if is_full else {k: v for k, v in named if v is not None}
             for name in json_names:
                 if name in values:
                     values[name] = _from_json(values[name], name, step)
             if nulls is not None and nulls[i]:
                 values.update(dict.fromkeys(nulls[i]))
-            # Of several writers the first counts, here as in the columns.
-            values = {**by_step.get(step, {}), **values}
+            if step in by_step:  # of several writers the first counts, here as in the columns
+                values = {**by_step[step], **values}
             yield Row(step, timestamp, runtime, values, attempt)
 
 

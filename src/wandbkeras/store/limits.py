@@ -37,7 +37,7 @@ def beyond(values: Mapping[str, Any]) -> dict[str, str]:
     >>> beyond({"h": {"_type": "histogram", "values": [0] * 600, "bins": [1.0] * 601}})
     {'h': '600 bins, W&B takes 512'}
     """
-    if len(values) < _FEW and _SMALL.issuperset(map(type, values.values())) and "" not in values:
+    if are_few_numbers(values):
         return {}
     found = {key: reason for key, value in values.items() if (reason := _reason(key, value))}
     left = {key: v for key, v in values.items() if key not in found and not _is_graph(v)}
@@ -52,6 +52,15 @@ def beyond(values: Mapping[str, Any]) -> dict[str, str]:
         total -= sizes[key]
         found[key] = f"{sizes[key]:,} bytes, W&B takes {MAX_LINE_BYTES:,} a line"
     return found
+
+
+def are_few_numbers(values: Mapping[str, Any]) -> bool:
+    """Whether a row is like most are: nothing of it can be beyond a limit.
+
+    >>> are_few_numbers({"loss": 0.5, "done": True}), are_few_numbers({"text": "x"})
+    (True, False)
+    """
+    return len(values) < _FEW and _SMALL.issuperset(map(type, values.values())) and "" not in values
 
 
 def json_bytes(value: Any) -> int:

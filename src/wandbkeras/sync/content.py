@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -35,7 +36,7 @@ from wandbkeras.store.state import Event
 from wandbkeras.store.table_names import table_step
 from wandbkeras.sync.artifacts import Artifact, Artifacts
 from wandbkeras.sync.choice import REDACTED, Choice
-from wandbkeras.sync.digests import digest_of_rows
+from wandbkeras.sync.digests import HistoryDigest
 from wandbkeras.sync.held_tables import HeldTables
 from wandbkeras.sync.imported import FOLDER, Imported
 from wandbkeras.sync.media import Rendered, media_path, rendered
@@ -70,6 +71,7 @@ class Content:
         self.exit_code: int = total.exit_code if total.exit_code is not None else 1
         # What W&B does not take: metric to the steps at which it stands, each with the reason.
         self._beyond: dict[str, dict[int | None, str]] = {}
+        self._history_digest: str | None = None
 
     @cached_property
     def started(self) -> float:
@@ -95,20 +97,37 @@ class Content:
 
     def rows(self, start: int = 0) -> Iterator[Row]:
         """Yield the rows from number ``start``, their values as W&B holds them."""
+        # They are read as rarely as can be: who reads all of them the first time digests them.
+        if start or self._history_digest is not None:
+            return self._rows(start)
+        return self._digested(self._rows())
+
+    def _rows(self, start: int = 0) -> Iterator[Row]:
         for row in islice(self.run.rows(), start, len(self.steps)):
             values = self.choice.metrics(row.values)
-            if not _PLAIN.issuperset(map(type, values.values())):
-                values = {k: self._rendered(v, k, row.step).value for k, v in values.items()}
-            values = self._taken(values, row.step)
+            if not limits.are_few_numbers(values):
+                if not _PLAIN.issuperset(map(type, values.values())):
+                    values = {k: self._rendered(v, k, row.step).value for k, v in values.items()}
+                values = self._taken(values, row.step)
             if values is row.values:
                 yield row
             else:
                 yield Row(row.step, row.timestamp, row.runtime, values, row.attempt)
 
-    @cached_property
+    def _digested(self, rows: Iterator[Row]) -> Iterator[Row]:
+        digest = HistoryDigest()
+        for row in rows:
+            digest.add(row)
+            yield row
+        self._history_digest = str(digest)
+
+    @property
     def history_digest(self) -> str:
-        """The digest of the rows, for which all of them are read."""
-        return digest_of_rows(self.rows())
+        """The digest of the rows, for which all of them have to have been read."""
+        if self._history_digest is None:
+            deque(self.rows(), maxlen=0)
+        assert self._history_digest is not None
+        return self._history_digest
 
     @property
     def beyond_limits(self) -> list[str]:

@@ -8,14 +8,14 @@ order of their keys. That of the history is over its rows one after another, eac
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from wandbkeras.store.schema import Row
 
-_encoder = msgspec.msgpack.Encoder(order="deterministic")
+_encode = msgspec.msgpack.Encoder(order="deterministic").encode
 
 
 def digest_of(value: Mapping[str, Any]) -> str:
@@ -24,12 +24,17 @@ def digest_of(value: Mapping[str, Any]) -> str:
     >>> digest_of({"a": 1.0, "b": 2}) == digest_of({"b": 2, "a": 1.0}) != digest_of({"a": 1.0})
     True
     """
-    return hashlib.sha256(_encoder.encode(value)).hexdigest()
+    return hashlib.sha256(_encode(value)).hexdigest()
 
 
-def digest_of_rows(rows: Iterable[Row]) -> str:
-    """Return the digest of a history; it holds one row at a time."""
-    digest = hashlib.sha256()
-    for row in rows:
-        digest.update(_encoder.encode([row.step, row.timestamp, row.runtime, row.values]))
-    return digest.hexdigest()
+class HistoryDigest:
+    """The digest of the rows that were added; it holds none of them."""
+
+    def __init__(self) -> None:
+        self._sha256 = hashlib.sha256()
+
+    def add(self, row: Row) -> None:
+        self._sha256.update(_encode([row.step, row.timestamp, row.runtime, row.values]))
+
+    def __str__(self) -> str:
+        return self._sha256.hexdigest()

@@ -18,6 +18,8 @@ FILE_HEADER = struct.pack("<4sHB", b":W&B", 0xBEE1, 0)
 BLOCK_BYTES = 32 * 1024
 _CHUNK_HEADER = struct.Struct("<IHB")
 _FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
+# A chunk's checksum is over its type and its data: it goes on from that of the type.
+_CHECKSUMS = [zlib.crc32(bytes([kind])) for kind in range(_LAST + 1)]
 
 
 class BlockWriter:
@@ -56,7 +58,7 @@ class BlockWriter:
         return left - _CHUNK_HEADER.size
 
     def _write_chunk(self, kind: int, data: bytes) -> None:
-        checksum = zlib.crc32(data, zlib.crc32(bytes([kind])))
+        checksum = zlib.crc32(data, _CHECKSUMS[kind])
         self._file.write(_CHUNK_HEADER.pack(checksum, len(data), kind) + data)
         self.offset += _CHUNK_HEADER.size + len(data)
 

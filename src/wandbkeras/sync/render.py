@@ -13,6 +13,7 @@ from wandbkeras.store.layout import run_directory_name
 from wandbkeras.sync import transaction_log as log
 from wandbkeras.sync.artifacts import Artifact
 from wandbkeras.sync.content import Content
+from wandbkeras.sync.log_rows import encode_rows
 from wandbkeras.sync.logged_run import kept_records, kept_run
 from wandbkeras.sync.outbox import Outbox
 from wandbkeras.sync.plan import Plan
@@ -54,7 +55,7 @@ def records(
     producer: str,
     *,
     is_last: bool = True,
-) -> Iterator[Any]:
+) -> Iterator[log.LogRecord]:
     """Yield the records in the order in which a client writes them."""
     info = content.info
     kept = content.imported.records if content.choice.files else None
@@ -90,8 +91,7 @@ def records(
             summary=definition.summary,
             goal=definition.goal,
         )
-    for row in content.rows(plan.first_row):
-        yield log.history(row.step, row.timestamp, row.runtime, row.values)
+    yield from encode_rows(content.rows(plan.first_row))
     for sample in plan.samples:
         yield log.stats(sample.timestamp, sample.body)
     for artifact in plan.artifacts:

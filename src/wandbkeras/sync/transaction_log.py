@@ -1,26 +1,28 @@
 """W&B's transaction log, the ``.wandb`` file: the one module that writes its records.
 
-A record is a protobuf message ``Record`` (``logged_run.py`` reads them). wandb promises that a new
-version reads older files, so what is written here can be uploaded by whatever wandb is installed.
+A record is a protobuf message ``Record`` (``logged_run.py`` reads them); those of the history are
+encoded in ``log_rows.py``. wandb promises that a new version reads older files, so what is written
+here can be uploaded by whatever wandb is installed.
 """
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeAlias
 
-import msgspec
 from google.protobuf.timestamp_pb2 import Timestamp
 from wandb.proto import wandb_internal_pb2 as pb
 
 from wandbkeras.store.environment import Environment
 from wandbkeras.sync.log_blocks import BlockWriter
+from wandbkeras.sync.log_rows import json_text, varint
 
+# A record without its number: W&B's object, or its bytes.
+LogRecord: TypeAlias = "pb.Record | bytes"
+_RECORD_NUMBER = b"\x08"
 # Where the config of a run has the class labels of masks.
 MASK_LABELS = "mask/class_labels"
 
@@ -50,11 +52,11 @@ class TransactionLog:
         """The bytes written so far."""
         return self._blocks.offset
 
-    def write(self, record: pb.Record) -> None:
-        """Append a record, numbered."""
+    def write(self, record: LogRecord) -> None:
+        """Append a record, numbered; of several numbers the last one counts, as in protobuf."""
         self._number += 1
-        record.num = self._number
-        self._blocks.write(record.SerializeToString())
+        data = record if isinstance(record, bytes) else record.SerializeToString()
+        self._blocks.write(data + _RECORD_NUMBER + varint(self._number))
 
     def close(self) -> None:
         self._blocks.close()
@@ -98,11 +100,11 @@ def run(
     ``mask_labels`` are class labels of masks, by the names that the client gives them; ``base`` is
     what an imported run has beside all this.
     """
-    items = [pb.ConfigItem(key=key, value_json=_json(value)) for key, value in config.items()]
+    items = [pb.ConfigItem(key=key, value_json=json_text(value)) for key, value in config.items()]
     for key, labels in (mask_labels or {}).items():
         value = {"type": MASK_LABELS, "key": key, "value": labels}
         path = ["_wandb", MASK_LABELS, key]
-        items.append(pb.ConfigItem(nested_key=path, value_json=_json(value)))
+        items.append(pb.ConfigItem(nested_key=path, value_json=json_text(value)))
     made = pb.RunRecord(
         run_id=run_id,
         entity=entity or "",
@@ -188,23 +190,9 @@ def metric(
     return pb.Record(metric=record)
 
 
-def history(step: int, timestamp: float, runtime: float, values: Mapping[str, Any]) -> pb.Record:
-    """Return one row of the history."""
-    row = {**values, "_step": step, "_timestamp": timestamp, "_runtime": runtime}
-    record = pb.Record()
-    # Made in place: a message that is handed over is copied, item by item.
-    add_item = record.history.item.add
-    for key, text in zip(row, _json_texts(list(row.values())), strict=True):
-        item = add_item()
-        item.key = key
-        item.value_json = text
-    record.history.step.num = step
-    return record
-
-
 def stats(timestamp: float, metrics: Mapping[str, float]) -> pb.Record:
     """Return a sample of system metrics; the client puts ``system.`` before their names."""
-    items = [pb.StatsItem(key=key, value_json=_json(value)) for key, value in metrics.items()]
+    items = [pb.StatsItem(key=key, value_json=json_text(value)) for key, value in metrics.items()]
     return pb.Record(
         stats=pb.StatsRecord(
             stats_type=pb.StatsRecord.SYSTEM, timestamp=_timestamp(timestamp), item=items
@@ -214,8 +202,8 @@ def stats(timestamp: float, metrics: Mapping[str, float]) -> pb.Record:
 
 def summary(values: Mapping[str, Any], runtime: float) -> pb.Record:
     """Return the whole summary; ``runtime`` (seconds) is the duration that W&B shows."""
-    items = [pb.SummaryItem(key=key, value_json=_json(value)) for key, value in values.items()]
-    duration = pb.SummaryItem(nested_key=["_wandb", "runtime"], value_json=_json(int(runtime)))
+    items = [pb.SummaryItem(key=key, value_json=json_text(value)) for key, value in values.items()]
+    duration = pb.SummaryItem(nested_key=["_wandb", "runtime"], value_json=json_text(int(runtime)))
     return pb.Record(summary=pb.SummaryRecord(update=[*items, duration]))
 
 
@@ -266,7 +254,7 @@ def artifact(
         digest=digest,
         digest_algorithm="MANIFEST_MD5",
         description=description or "",
-        metadata=_json(dict(metadata)) if metadata else "",
+        metadata=json_text(dict(metadata)) if metadata else "",
         aliases=list(aliases),
         finalize=True,
         # As the client does it: taken in, and not made by the run.
@@ -312,23 +300,6 @@ def exit(exit_code: int, runtime: float, *, complete: bool) -> pb.Record:
     return pb.Record(
         exit=pb.RunExitRecord(exit_code=exit_code, runtime=int(runtime), not_complete=not complete)
     )
-
-
-def _json_texts(values: list[Any]) -> list[str]:
-    """Return each value as JSON; finite numbers, as most rows have, all at once.
-
-    >>> _json_texts([0.1, 2**63 - 1]), _json_texts([float("inf"), "é"])
-    (['0.1', '9223372036854775807'], ['Infinity', '"é"'])
-    """
-    if _NUMBERS.issuperset(map(type, values)) and math.isfinite(sum(values)):
-        return _encode_numbers(values).decode()[1:-1].split(",")
-    return list(map(_json, values))
-
-
-# Bare NaN and Infinity are W&B's own dialect, as is text that is not escaped.
-_json = json.JSONEncoder(ensure_ascii=False).encode
-_encode_numbers = msgspec.json.Encoder().encode
-_NUMBERS = frozenset({int, float})
 
 
 def _timestamp(seconds: float) -> Timestamp:
