@@ -20,7 +20,8 @@ from wandbkeras.store.reader import StoredRun
 from wandbkeras.store.writer import RunWriter
 from wandbkeras.sync.compare import differences
 from wandbkeras.sync.content import Content
-from wandbkeras.sync.readback import RemoteFile, Server
+from wandbkeras.sync.readback import Server
+from wandbkeras.sync.remote import RemoteFile
 
 Start = Callable[..., Run]
 

@@ -24,7 +24,7 @@ from wandbkeras.sync.compare import (
     same,
 )
 from wandbkeras.sync.content import Content
-from wandbkeras.sync.readback import RemoteArtifact, RemoteRun
+from wandbkeras.sync.remote import RemoteArtifact, RemoteRun
 
 NAN, INF = math.nan, math.inf
 

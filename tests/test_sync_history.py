@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wandbkeras.sync.history import FULL_ROWS, SAMPLE_PAGES, spans
-from wandbkeras.sync.readback import PAGE_ROWS
+from wandbkeras.sync.history_pages import PAGE_ROWS
 from wandbkeras.sync.receipt import Level
 
 

@@ -18,7 +18,8 @@ from wandbkeras.sync.compare import differences, sample_differences
 from wandbkeras.sync.content import Content
 from wandbkeras.sync.history import history_differences
 from wandbkeras.sync.plan import Plan
-from wandbkeras.sync.readback import RemoteRun, Server
+from wandbkeras.sync.readback import Server
+from wandbkeras.sync.remote import RemoteRun
 from wandbkeras.sync.upload import Upload
 
 # The hosted service's counts lag some seconds behind; so wait a little longer each time.

@@ -10,10 +10,11 @@ from wandbkeras.store.schema import Row
 from wandbkeras.store.state import Event
 from wandbkeras.sync.artifacts import Artifact
 from wandbkeras.sync.content import CLIENTS_SUMMARY, Content
-from wandbkeras.sync.readback import RemoteArtifact, RemoteRun
+from wandbkeras.sync.remote import RemoteArtifact, RemoteRun
 
 # So many samples of system metrics a server gives whoever does not ask for a number.
 _ALL_SAMPLES = 500
+_PLAIN = frozenset({int, float, str})
 _NON_FINITE = {"NaN": "nan", "Infinity": "inf", "-Infinity": "-inf"}
 
 
@@ -62,9 +63,21 @@ def row_differences(
                 "_timestamp": row.timestamp,
                 "_runtime": row.runtime,
             }
+            if _are_plainly_same(whole, remote):
+                continue
             # History that the server has exported reads back with None for what was not logged.
             if text := _mapping_difference(_logged(whole), _logged(remote)):
                 yield number, f"row {number} (_step {row.step}): {text}"
+
+
+def _are_plainly_same(expected: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
+    """Whether rows of finite numbers and texts, as nearly all are, are the same: told at once."""
+    return (
+        expected == found
+        # To Python True is 1, to W&B it isn't.
+        and _PLAIN.issuperset(map(type, expected.values()))
+        and _PLAIN.issuperset(map(type, found.values()))
+    )
 
 
 def _logged(row: Mapping[str, Any]) -> dict[str, Any]:

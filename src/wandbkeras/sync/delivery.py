@@ -17,8 +17,9 @@ from wandbkeras.sync.digests import digest_of
 from wandbkeras.sync.history import spans
 from wandbkeras.sync.options import Result
 from wandbkeras.sync.plan import Plan, make_plan, plan_bytes, sent_meanwhile
-from wandbkeras.sync.readback import VERSION, RemoteRun
+from wandbkeras.sync.readback import VERSION
 from wandbkeras.sync.receipt import Receipt, fingerprint, read_receipts, write_receipt
+from wandbkeras.sync.remote import RemoteRun
 from wandbkeras.sync.render import render
 from wandbkeras.sync.session import Session
 from wandbkeras.sync.substitute import next_id, write_substitute

@@ -9,7 +9,8 @@ from itertools import islice
 from wandbkeras.sync.compare import row_differences
 from wandbkeras.sync.content import Content
 from wandbkeras.sync.destination import Destination
-from wandbkeras.sync.readback import PAGE_ROWS, Server
+from wandbkeras.sync.history_pages import PAGE_ROWS
+from wandbkeras.sync.readback import Server
 from wandbkeras.sync.receipt import Level
 
 # A history up to here is read in full by a sample too: that takes half a minute at most.

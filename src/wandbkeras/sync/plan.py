@@ -26,8 +26,9 @@ from wandbkeras.sync.compare import (
 from wandbkeras.sync.content import Content
 from wandbkeras.sync.destination import Destination
 from wandbkeras.sync.history import history_differences, spans
-from wandbkeras.sync.readback import RemoteRun, Server
+from wandbkeras.sync.readback import Server
 from wandbkeras.sync.receipt import Level
+from wandbkeras.sync.remote import RemoteRun
 
 # The clocks of server and client may differ by as much.
 _QUIET_S = 120.0

@@ -5,19 +5,12 @@ What a server says it holds is returned as plain values; every exception of wand
 
 from __future__ import annotations
 
-import atexit
 import base64
-import functools
 import os
 import re
-import shutil
 import socket
-import tempfile
-import threading
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import urlsplit
@@ -35,75 +28,17 @@ from wandbkeras.errors import (
     UnreachableError,
     UsageError,
 )
+from wandbkeras.sync.beside import beside
+from wandbkeras.sync.history_pages import Span, decode_all, read_ahead, scans
+from wandbkeras.sync.remote import RemoteArtifact, RemoteFile, RemoteRun
 
 VERSION: str = wandb.__version__
-# The client pages by step, not by row: asked for a range with gaps, it makes a request for every
-# thousand steps of them. So each page is asked for by its own first and last step.
-PAGE_ROWS = 1_000
 _PAGE_FILES = 200
-_MAX_PAGE_STEPS = 2**31 - 1
 _CONNECT_SECONDS = 10.0
 # wandb would ask again for minutes, and a process that ends would wait for it.
 _RETRIES = 2
 _ANSWER_SECONDS = 20
-_environment = threading.Lock()
-_users: Counter[str] = Counter()
-_before: dict[str, str | None] = {}
 _INSTANT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?")
-
-
-@dataclass(frozen=True)
-class RemoteArtifact:
-    """A version of an artifact that the server has committed for a run."""
-
-    name: str
-    type: str
-    version: str
-    digest: str
-    aliases: tuple[str, ...]
-    description: str | None
-    metadata: Mapping[str, Any]
-    files: Mapping[str, str]
-    references: Mapping[str, str] = field(default_factory=dict)
-    id: str = ""
-    used: bool = False
-
-    @property
-    def uri_id(self) -> str:
-        """The id as references to the version have it."""
-        return base64.b64decode(self.id).hex()
-
-
-@dataclass(frozen=True)
-class RemoteFile:
-    """A file of a run as the server describes it; ``md5`` is in hexadecimal."""
-
-    size: int
-    md5: str | None
-
-
-@dataclass(frozen=True)
-class RemoteRun:
-    """A run as the server describes it, without its history; ``id`` is the server's own."""
-
-    url: str
-    state: str
-    name: str
-    group: str | None
-    job_type: str | None
-    tags: tuple[str, ...]
-    notes: str | None
-    host: str | None
-    started: float | None
-    heartbeat: float
-    config: Mapping[str, Any]
-    summary: Mapping[str, Any]
-    line_count: int
-    artifacts: tuple[RemoteArtifact, ...]
-    files: Mapping[str, RemoteFile] = field(default_factory=dict)
-    mask_labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    id: str = ""
-    samples: tuple[Mapping[str, Any], ...] = ()
 
 
 class Server:
@@ -172,7 +107,7 @@ class Server:
         DeletedError if it was deleted, another SyncError if the server refuses it.
         """
         try:
-            with _mapped(self.base_url), _beside("WANDB_DIR"):
+            with _mapped(self.base_url), beside("WANDB_DIR"):
                 Run.create(self._api, run_id=run_id, project=project, entity=entity)
         except RefusedError as error:
             failure = _failure(error)
@@ -189,38 +124,19 @@ class Server:
         """
         with _mapped(self.base_url):
             run = self._run(entity, project, run_id)
-            for first, last in _pages(steps if run is not None else ()):
-                yield from run.scan_history(
-                    min_step=first,
-                    max_step=last + 1,
-                    page_size=last + 1 - first,
-                    use_cache=False,
-                )
+            if run is not None:
+                received = (row for span in scans(steps) for row in _scan(run, span))
+                yield from map(_decoded, read_ahead(received))
 
     def _run(self, entity: str, project: str, run_id: str) -> Any:
         try:
             self._api.flush()  # wandb keeps runs it has seen
-            with _beside("WANDB_DIR"):  # where it makes a directory for each
+            with beside("WANDB_DIR"):  # where it makes a directory for each
                 return self._api.run(f"{entity}/{project}/{run_id}")
         except (wandb.errors.CommError, ValueError) as error:
             if "could not find" in str(error).lower():
                 return None
             raise
-
-
-def _pages(steps: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Yield the first and last step of each page.
-
-    >>> list(_pages([0, 1, 2**40])), list(_pages([]))
-    ([(0, 1), (1099511627776, 1099511627776)], [])
-    """
-    start = 0
-    for index, step in enumerate(steps):
-        if index - start == PAGE_ROWS or step - steps[start] >= _MAX_PAGE_STEPS:
-            yield steps[start], steps[index - 1]
-            start = index
-    if steps:
-        yield steps[start], steps[-1]
 
 
 def configured_base_url() -> str:
@@ -232,41 +148,10 @@ def configured_base_url() -> str:
             x_file_transfer_retry_max=_RETRIES,
         )
         # wandb.Settings() alone reads neither the environment nor the files.
-        with _beside("WANDB_CACHE_DIR"):
+        with beside("WANDB_CACHE_DIR"):
             return str(wandb.setup(settings=patience).settings.base_url)
     except ValueError as error:
         raise UsageError(f"wandb's settings are wrong: {_line(error)}") from error
-
-
-@contextmanager
-def _beside(variable: str) -> Iterator[None]:
-    """Let wandb write what it writes beside to a directory that goes when the process ends.
-
-    The environment belongs to all threads: the first one in changes it, the last one out puts it
-    back.
-    """
-    with _environment:
-        if not _users[variable]:
-            _before[variable] = os.environ.get(variable)
-            os.environ[variable] = _scratch()
-        _users[variable] += 1
-    try:
-        yield
-    finally:
-        with _environment:
-            _users[variable] -= 1
-            if not _users[variable]:
-                before = _before.pop(variable)
-                del os.environ[variable]
-                if before is not None:
-                    os.environ[variable] = before
-
-
-@functools.cache
-def _scratch() -> str:
-    directory = tempfile.mkdtemp(prefix="wandbkeras-readback-")
-    atexit.register(shutil.rmtree, directory, ignore_errors=True)
-    return directory
 
 
 def _seconds(instant: str | None) -> float | None:
@@ -294,6 +179,25 @@ def _samples(run: Any, most: int) -> tuple[Mapping[str, Any], ...]:
     if not most:
         return ()
     return tuple(run.history(samples=most, stream="system", pandas=False))
+
+
+def _scan(run: Any, span: Span) -> Iterator[Any]:
+    """Return the rows as they are received, to be decoded while the next ones are on their way."""
+    rows = run.scan_history(
+        min_step=span.first, max_step=span.last + 1, page_size=span.page, use_cache=False
+    )
+    # wandb would decode them, cell by cell, which takes three times as long. A version of it that
+    # doesn't know this name, or lets nobody set it, goes on doing so.
+    with suppress(AttributeError):
+        rows._convert_history_row_to_dict = lambda row: row
+    return iter(rows)
+
+
+def _decoded(row: Any) -> dict[str, Any]:
+    if isinstance(row, dict):
+        return row
+    names = [item.key for item in row.history_items]
+    return dict(zip(names, decode_all([i.value_json for i in row.history_items]), strict=True))
 
 
 def _mask_labels(config: Mapping[str, Any]) -> dict[str, Mapping[str, str]]:
