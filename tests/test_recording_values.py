@@ -19,7 +19,8 @@ from hypothesis import given
 import wandbkeras
 from tests.strategies import canonical, names, values
 from wandbkeras.errors import UnsupportedValueError
-from wandbkeras.recording.values import plain_config, plain_row, plain_value
+from wandbkeras.recording.rows import plain_row
+from wandbkeras.recording.values import plain_config, plain_value
 from wandbkeras.store.reader import StoredRun
 
 Start = Callable[..., wandbkeras.Run]

@@ -56,6 +56,10 @@ def _pass(writer: RunWriter, clock: Clock, seconds: float) -> None:
         writer._segments.seal_waiting()
 
 
+def _rows_of_parts(layout: Layout) -> list[int]:
+    return [part.rows for part in read_manifest(layout, 0, 0).parts if part.stream == "history"]
+
+
 def _sealed(layout: Layout) -> int:
     return sum(part.rows for part in read_manifest(layout, 0, 0).parts if part.stream == "history")
 
@@ -133,8 +137,23 @@ def test_large_parts_are_left_alone_until_the_end(
     for step in range(9):
         _log(slow, step)
         _pass(slow, clock, SEAL_SECONDS)
-    parts = [part for part in read_manifest(layout, 0, 0).parts if part.stream == "history"]
-    assert [part.rows for part in parts] == [4, 4, 1]
+    assert _rows_of_parts(layout) == [2, 2, 2, 2, 1]
+
+
+def test_parts_that_are_not_small_are_merged_at_once(
+    slow: RunWriter, layout: Layout, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They wait until together they are large: a fast run writes few rows anew."""
+    monkeypatch.setattr("wandbkeras.store.seal._SMALL_ROWS", 0)
+    monkeypatch.setattr("wandbkeras.store.seal._LARGE_ROWS", 4)
+    _pass(slow, clock, 0)
+    seen = []
+    for step in range(6):
+        _log(slow, step)
+        _pass(slow, clock, SEAL_SECONDS)
+        seen.append(_rows_of_parts(layout))
+    assert seen == [[1], [1, 1], [1, 1, 1], [4], [4, 1], [4, 1, 1]]
+    assert [row.step for row in StoredRun(layout.root).rows()] == list(range(6))
 
 
 def test_a_damaged_part_holds_up_no_sealing(slow: RunWriter, layout: Layout, clock: Clock) -> None:

@@ -9,49 +9,12 @@ from typing import Any
 
 from wandbkeras.data_types import Histogram
 from wandbkeras.errors import UnsupportedValueError
-from wandbkeras.recording.logged_tables import LoggedTable, logged_table, may_be_table
 from wandbkeras.store.checks import MAX_VALUE_DEPTH, TABLE_TYPES, readable
 
-# Columns of the history that the store writes itself. A row's own `_timestamp` is taken, as in
-# wandb, and passed to the store beside the row.
-RESERVED = frozenset({"_step", "_runtime", "_attempt", "_null", "_timestamp"})
 # Larger arrays become histograms, as in wandb.
 _LIST_LIMIT = 32
 # What W&B's client carries without rounding.
-_INTEGERS = range(-(2**63), 2**63)
-
-
-class RowWithTables(dict[str, Any]):
-    """The plain values of a row, and the tables that are still to be written."""
-
-    tables: dict[str, LoggedTable]
-
-
-def plain_row(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the metrics of ``data`` as plain values, nested names joined by dots.
-
-    Tables and images come out apart: then it is a :class:`RowWithTables`.
-
-    >>> plain_row({"loss": 0.5, "val": {"acc": 1}})
-    {'loss': 0.5, 'val.acc': 1}
-    """
-    for key, value in data.items():
-        if type(value) is not float or type(key) is not str:
-            break
-    else:
-        return dict(data)  # what training logs most: numbers under names
-    row: dict[str, Any] = {}
-    tables: dict[str, LoggedTable] = {}
-    for key, value in data.items():
-        kind = type(value)
-        if type(key) is str and key.isascii() and (kind is float or kind is bool or value is None):
-            row[key] = value
-        else:
-            _add(row, tables, _checked_key(key), value)
-    if tables:
-        row = RowWithTables(row)
-        row.tables = tables
-    return row
+INTEGERS = range(-(2**63), 2**63)
 
 
 def plain_value(value: Any, key: str, depth: int = MAX_VALUE_DEPTH) -> Any:
@@ -67,7 +30,7 @@ def plain_value(value: Any, key: str, depth: int = MAX_VALUE_DEPTH) -> Any:
     if isinstance(value, str):
         return checked_text(value, repr(key))
     if isinstance(value, int):
-        if int(value) not in _INTEGERS:  # of a subclass, a range would look at each of its members
+        if int(value) not in INTEGERS:  # of a subclass, a range would look at each of its members
             raise UnsupportedValueError(
                 f"{key!r}: the integer {value} does not fit 64 bits with a sign: "
                 "pass a float or a string"
@@ -81,11 +44,11 @@ def plain_value(value: Any, key: str, depth: int = MAX_VALUE_DEPTH) -> Any:
         kind = value.get("_type")
         if isinstance(kind, str) and kind in TABLE_TYPES:
             raise UnsupportedValueError(f"{key!r}: the _type {kind!r} is the store's own")
-        inner = _below(depth, key)
+        inner = depth_below(depth, key)
         items = value.items()
-        return {_checked_key(name): plain_value(v, f"{key}.{name}", inner) for name, v in items}
+        return {checked_key(name): plain_value(v, f"{key}.{name}", inner) for name, v in items}
     if isinstance(value, (list, tuple, set, frozenset)):
-        inner = _below(depth, key)
+        inner = depth_below(depth, key)
         return [plain_value(item, key, inner) for item in value]
     if hasattr(value, "__array__"):
         return _plain_array(value, key)
@@ -96,16 +59,16 @@ def plain_config(values: Mapping[str, Any] | Any) -> dict[str, Any]:
     """Return a config as plain, still nested data; objects become their ``str``, as in wandb."""
     if not isinstance(values, Mapping):
         values = _mapping_of(values)
-    return {_checked_key(key): _config_value(value, key) for key, value in values.items()}
+    return {checked_key(key): _config_value(value, key) for key, value in values.items()}
 
 
 def _config_value(value: Any, key: str, depth: int = MAX_VALUE_DEPTH) -> Any:
     if isinstance(value, Mapping):
-        inner = _below(depth, key)
+        inner = depth_below(depth, key)
         items = value.items()
         return {readable(name): _config_value(v, f"{key}.{name}", inner) for name, v in items}
     if isinstance(value, (list, tuple, set, frozenset)):
-        inner = _below(depth, key)
+        inner = depth_below(depth, key)
         return [_config_value(item, key, inner) for item in value]
     try:
         return plain_value(value, key)
@@ -113,7 +76,7 @@ def _config_value(value: Any, key: str, depth: int = MAX_VALUE_DEPTH) -> Any:
         return readable(value)
 
 
-def _below(depth: int, key: str) -> int:
+def depth_below(depth: int, key: str) -> int:
     """Return how deep what lies in a list or a mapping may nest."""
     if not depth:
         raise UnsupportedValueError(
@@ -131,24 +94,7 @@ def _mapping_of(values: Any) -> Mapping[str, Any]:
     )
 
 
-def _add(
-    row: dict[str, Any],
-    tables: dict[str, LoggedTable],
-    key: str,
-    value: Any,
-    depth: int = MAX_VALUE_DEPTH,
-) -> None:
-    if isinstance(value, Mapping):
-        inner = _below(depth, key)
-        for name, item in value.items():
-            _add(row, tables, f"{key}.{_checked_key(name)}", item, inner)
-    elif may_be_table(value) and (table := logged_table(value)) is not None:
-        tables[key] = table
-    else:
-        row[key] = plain_value(value, key)
-
-
-def _checked_key(key: Any) -> str:
+def checked_key(key: Any) -> str:
     if not isinstance(key, str):
         raise UnsupportedValueError(
             f"the key {key!r} is of type {type(key).__name__}; expected a string"

@@ -184,9 +184,10 @@ def read_journal(
         reason = f"a journal begins with {MAGIC!r}, this begins with {data[: len(MAGIC)]!r}"
         journal.damage.append(Damage(path, 0, len(MAGIC), reason))
     frames = _Frames(path, data, decode)
+    records = journal.records
     for payload in frames:
-        if isinstance(payload, (msgspec.Struct, list)) and payload:
-            journal.records.append(payload)
+        if isinstance(payload, msgspec.Struct) or (isinstance(payload, list) and payload):
+            records.append(payload)
         elif isinstance(payload, dict) and not journal.header:
             journal.header = payload
             _check_header(path, payload)
@@ -240,31 +241,23 @@ class _Frames:
         self._known: dict[int, int | None] = {}  # what the search found
 
     def __iter__(self) -> Iterator[Any]:
-        size, frame_at, decode = len(self.data), self._frame_at, self._decode
-        while self.offset < size:
-            payload = frame_at(self.offset)
-            if payload is None:
+        # Every record that is sealed passes here: no call a frame but those that C answers.
+        data, size, decode, unpack = self.data, len(self.data), self._decode, _HEAD.unpack_from
+        while (offset := self.offset) < size:
+            start = offset + _HEAD_BYTES
+            length, checksum = unpack(data, offset) if start <= size else (0, 0)
+            end = start + length
+            payload = data[start:end] if 0 < length <= MAX_FRAME_BYTES and end <= size else b""
+            head = data[offset : offset + _LENGTH_BYTES]
+            if not payload or crc32(payload, crc32(head)) != checksum:
                 if not self._skip_to_next():
                     return
                 continue
-            self.offset += _HEAD_BYTES + len(payload)
+            self.offset = end
             try:
                 yield decode(payload)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                start = self.offset - len(payload)
-                self.damage.append(Damage(self.path, start, len(payload), f"not msgpack: {error}"))
-
-    def _frame_at(self, offset: int) -> bytes | None:
-        """Return the payload of the whole, sound frame at ``offset``, else None."""
-        data, start = self.data, offset + _HEAD_BYTES
-        if start > len(data):
-            return None
-        length, checksum = _HEAD.unpack_from(data, offset)
-        if not 0 < length <= MAX_FRAME_BYTES or length > len(data) - start:
-            return None
-        payload = data[start : start + length]
-        head = data[offset : offset + _LENGTH_BYTES]
-        return payload if crc32(payload, crc32(head)) == checksum else None
+                self.damage.append(Damage(self.path, start, length, f"not msgpack: {error}"))
 
     def _skip_to_next(self) -> bool:
         """Move to the next sound frame and note the damage before it; False if there is none."""

@@ -31,6 +31,8 @@ from wandbkeras.store.state import Event, RunState, decode_record, read_records
 MANIFEST_FORMAT = "wandbkeras-manifest"
 # Parts that are larger are not merged before the end.
 _LARGE_ROWS, _LARGE_BYTES = GROUP_ROWS, 8 << 20
+# Parts that are not small wait until together they are large.
+_SMALL_ROWS = 16_384
 
 
 @dataclass(frozen=True)
@@ -274,14 +276,22 @@ def _release_memory() -> None:
 def _small_tail(parts: Sequence[Part], rows: int) -> int:
     """Return the index of the first of the last parts that become one with ``rows`` more.
 
-    Each is no larger than what follows it, so a row is written anew only a few times and the
-    parts are few: but for large ones, which stay, each has more rows than the next.
+    Small ones are no larger than what follows them, so that they are few and a row is written anew
+    only a few times. Those that are neither small nor large are merged all at once.
     """
-    for first, part in reversed(list(enumerate(parts, start=1))):
-        if part.rows > min(rows, _LARGE_ROWS) or part.size > _LARGE_BYTES:
-            return first
-        rows += part.rows
-    return 0
+    small = len(parts)
+    while small and parts[small - 1].rows <= min(rows, _SMALL_ROWS) and _can_grow(parts[small - 1]):
+        small -= 1
+        rows += parts[small].rows
+    first = small
+    while first and _can_grow(parts[first - 1]):
+        first -= 1
+        rows += parts[first].rows
+    return first if rows >= _LARGE_ROWS else small
+
+
+def _can_grow(part: Part) -> bool:
+    return part.rows < _LARGE_ROWS and part.size <= _LARGE_BYTES
 
 
 def _remove_unnamed(disk: Disk, layout: Layout, manifest: Manifest) -> None:

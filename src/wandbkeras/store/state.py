@@ -246,6 +246,10 @@ class RunState:
 def _latest(rows: Sequence[Row]) -> dict[str, Any]:
     """Return the last value of each metric, but for None."""
     latest: dict[str, Any] = {}
+    last = rows[-1].values
+    names = set().union(*[row.values for row in rows])
+    if len(names) == len(last) and None not in last.values():
+        return dict(last)  # most rows have the metrics of the one before
     for row in reversed(rows):
         if not row.values.keys() <= latest.keys():
             for name, value in row.values.items():

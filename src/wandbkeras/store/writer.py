@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 SYNC_SECONDS = 1.0
 HEARTBEAT_SECONDS = 15.0
 # Folding rows in bundles keeps the one that pays for it out of the 99th percentile.
-_FOLD_ROWS = 256
+_FOLD_ROWS = 1024
 
 
 class RunWriter:
@@ -68,7 +68,7 @@ class RunWriter:
     ) -> None:
         self.layout = layout
         self._state = RunState()
-        self._unfolded: list[tuple[int, float, float, dict[str, Any]]] = []
+        self._unfolded: list[Row] = []
         self.lock = threading.RLock()
         self._room = Room(
             disk or Disk(), layout.root, segment_bytes=segment_bytes, max_bytes=max_bytes
@@ -137,7 +137,7 @@ class RunWriter:
             self._partial = (step, timestamp, runtime, row)
             return True
         self._partial = None
-        self._unfolded.append((step, timestamp, runtime, row))
+        self._unfolded.append(Row(step, timestamp, runtime, row))
         if len(self._unfolded) == _FOLD_ROWS:
             self._fold()
         return True
@@ -150,7 +150,7 @@ class RunWriter:
             return self._state
 
     def _fold(self) -> None:
-        self._state.apply_rows([Row(*row) for row in self._unfolded])
+        self._state.apply_rows(self._unfolded)
         self._unfolded.clear()
 
     @property
