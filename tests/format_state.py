@@ -34,7 +34,8 @@ def new_state() -> Record:
     metrics: Record = {"definitions": [], "aggregates": {}, "latest_step": {}}
     maps: Record = {"config": {}, "summary": {}, "process": {}, "metrics": metrics}
     lists: Record = {"artifacts": [], "dropped_artifacts": []}
-    return {**zeros, **nulls, **maps, **lists, "files": {}, "resumed": False}
+    flags = {"resumed": False, "preempting": False}
+    return {**zeros, **nulls, **maps, **lists, **flags, "files": {}}
 
 
 def read_states(root: Path) -> list[tuple[int, Record]]:
@@ -42,7 +43,7 @@ def read_states(root: Path) -> list[tuple[int, Record]]:
     found = []
     for attempt, number in owners(root):
         manifest = read_manifest(root, attempt, number)
-        fold = Fold(manifest["state"] or new_state())
+        fold = Fold({**new_state(), **(manifest["state"] or {})})
         for header, records in read_segments(root, attempt, number, manifest["segments"]):
             if not fold.state["process"]:
                 fold.state["process"] = dict(header.get("process") or {})
@@ -78,6 +79,7 @@ def merged_state(states: list[tuple[int, Record]]) -> Record:
     codes = [state["exit_code"] for state in last_attempt(states)]
     if codes and None not in codes:
         total["exit_code"] = max(codes, key=abs)
+    total["preempting"] = any(state["preempting"] for state in last_attempt(states))
     return total
 
 
@@ -93,14 +95,16 @@ def _add_metrics(total: Record, metrics: Record) -> None:
 
 
 def status(states: list[tuple[int, Record]], host: str, now: float) -> str:
-    """Return the state of a run on the machine ``host`` (Running, finished, failed, crashed)."""
+    """Return the state of a run on the machine ``host`` (Running, finished and so on)."""
     last = last_attempt(states)
     unended = [state for state in last if state["exit_code"] is None]
     if any(_is_alive(state, host, now) for state in unended):
         return "running"
-    if unended or not last:
-        return "crashed"
-    return "failed" if any(state["exit_code"] for state in last) else "finished"
+    if last and not unended and not any(state["exit_code"] for state in last):
+        return "finished"
+    if any(state["preempting"] for state in last):
+        return "preempted"
+    return "crashed" if unended or not last else "failed"
 
 
 def _is_alive(state: Record, host: str, now: float) -> bool:
@@ -185,6 +189,8 @@ class Fold:
             state["dropped_events"] += body["events"]
         elif kind == "failure":
             state["failures"] += 1
+        elif kind == "preempting":
+            state["preempting"] = True
         elif kind in ("attempt", "rollback"):
             state["process"] |= {key: body[key] for key in body if key != "resume"}
             if body.get("resume") is not None:

@@ -31,7 +31,7 @@ run.log({"a": 1})
         pytest.param("raise KeyboardInterrupt", "failed", 130, id="by Ctrl-C"),
         pytest.param("run.finish()\nsys.exit(3)", "finished", 0, id="after finish"),
         pytest.param("os._exit(0)", "crashed", None, id="without a word"),
-        pytest.param("os.kill(os.getpid(), signal.SIGTERM)", "crashed", None, id="by SIGTERM"),
+        pytest.param("os.kill(os.getpid(), signal.SIGTERM)", "preempted", None, id="by SIGTERM"),
         pytest.param(
             "sys.excepthook(ValueError, ValueError(), None)\nsys.exit(4)",
             "failed",
@@ -52,7 +52,7 @@ run.log({"a": 1})
 def test_the_end_of_a_script_is_recorded(
     tmp_path: Path, end: str, state: str, code: int | None
 ) -> None:
-    """A run that was not finished ends as its process: finished, failed with its code, crashed."""
+    """A run that was not finished ends as its process does, with its code if it has one."""
     done = subprocess.run(
         [sys.executable, "-c", _BEGIN + end, str(tmp_path)], capture_output=True, text=True
     )

@@ -124,6 +124,6 @@ def test_a_crashed_run_is_failed_there(
     run = start()
     run.log({"a": 1})
     content = content_of(run)
-    assert (content.remote_state, content.is_running) == ("running", True)
+    assert (content.remote_states, content.is_running) == (("running",), True)
     monkeypatch.setattr(content, "state", "crashed")
-    assert (content.remote_state, content.exit_code) == ("failed", 1)
+    assert (content.remote_states, content.exit_code) == (("failed",), 1)

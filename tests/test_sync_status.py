@@ -42,7 +42,7 @@ def receipt_of(run: StoredRun, destination: Destination, time: float = 100.0) ->
     content = Content(run)
     return Receipt(
         **vars(destination), held_by="team", url=f"{destination.server}/url",
-        fingerprint=fingerprint(run), state=content.remote_state, rows=len(content.steps),
+        fingerprint=fingerprint(run), state=content.remote_states[0], rows=len(content.steps),
         artifacts=[{"name": a.version.name, "digest": a.digest} for a in content.artifacts],
         time=time, wandb="0.31.0", wandbkeras="0.1.0", not_compared=[],
         files=len(content.files), file_md5s={n: f.md5 for n, f in content.files.items()},

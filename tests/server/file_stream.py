@@ -151,10 +151,13 @@ def _live(context: Context, run: RunNode, message: dict[str, Any]) -> None:
     """A message shows that the run is alive, unless it says how it ended."""
     changes: dict[str, object] = {"heartbeat_at": context.now, "state": "running"}
     changes["exit_code"] = None
-    changes["preempting"] = int(bool(message.get("preempting")))
+    # It is told once, and holds until the run is begun anew.
+    preempting = bool(message.get("preempting") or run.row["preempting"])
+    changes["preempting"] = int(preempting)
     if message.get("complete"):
         code = message.get("exitcode")
         if not isinstance(code, int):
             raise violation("file_stream", f"complete with exitcode {code!r}")
-        changes |= {"state": "finished" if code == 0 else "failed", "exit_code": code}
+        otherwise = "preempted" if preempting else "failed"
+        changes |= {"state": "finished" if code == 0 else otherwise, "exit_code": code}
     context.state.update("runs", run.pk, **changes)

@@ -72,6 +72,8 @@ def upsert(context: Context, fields: dict[str, Any]) -> tuple[RunNode, bool]:
     if fields.get("name") or fields.get("state"):
         changes |= {"state": fields.get("state") or "running", "exit_code": None}
         changes |= {"heartbeat_at": context.now}
+        if run.row["state"] != "running":
+            changes |= {"preempting": 0}
     context.state.update("runs", run.pk, **changes)
     return RunNode(context, context.state.row("runs", run.pk)), inserted
 
@@ -154,9 +156,12 @@ class RunNode:
     @property
     def state(self) -> str:
         silence = self.context.now - float(self.row["heartbeat_at"])
-        if self.row["state"] == "running" and silence > self.context.state.crash_after:
-            return "crashed"
-        return str(self.row["state"])
+        if self.row["state"] != "running":
+            return str(self.row["state"])
+        preempting = bool(self.row["preempting"])
+        if silence > self.context.state.crash_after:
+            return "preempted" if preempting else "crashed"
+        return "preempting" if preempting else "running"
 
     @property
     def tags(self) -> list[str]:
@@ -210,7 +215,7 @@ class RunNode:
         return [history.sampled(self.context, self.pk, json.loads(spec)) for spec in specs]
 
     def parquet_history(self, live_keys: list[str]) -> ParquetHistory:
-        ended = self.state in ("finished", "failed")
+        ended = self.state in ("finished", "failed", "preempted")
         return history.parquet(self.context, self.pk, live_keys, ended=ended)
 
     def events(self, samples: int | None = None) -> list[str]:

@@ -219,9 +219,9 @@ def _find(settings: Settings) -> StoredRun | None:
 
 
 def _last_crashed(runs: list[StoredRun], info: RunInfo) -> StoredRun | None:
-    """Return the latest run of the project, if it crashed: what ``resume="auto"`` goes on with."""
+    """Return the latest run of the project, if it died: what ``resume="auto"`` goes on with."""
     same = [run for run in runs if run.info.project == info.project]
-    return same[-1] if same and same[-1].state == "crashed" else None
+    return same[-1] if same and same[-1].state in ("crashed", "preempted") else None
 
 
 def _process(info: RunInfo, *, from_step: int | None) -> dict[str, Any]:

@@ -61,6 +61,7 @@ class Run:
         self._finished = False
         self._before_finish: list[Callable[[], None]] = []
         self._traceback: str | None = None
+        self._preempting = False
         self._warned_steps = False
         self._lost_step: int | None = None
         self._memory: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
@@ -347,6 +348,25 @@ class Run:
         if self._writer is not None:
             self._check_open()
             self._writer.event("alert", body)
+
+    @property
+    def preempting(self) -> bool:
+        """Whether the process was told, by a signal or :meth:`mark_preempting`, that it will end.
+
+        A training that can do something about it looks here: save a checkpoint, then exit.
+        """
+        return self._preempting
+
+    def mark_preempting(self, signal: str | None = None) -> None:
+        """Record that this process is about to be ended, and is to go on later, as in wandb.
+
+        The run is ``preempted`` unless it ends well all the same. All that was logged survives a
+        power cut when this returns. ``signal`` is the name of the one that said so, if one did.
+        """
+        self._preempting = True
+        if self._writer is not None and not self._finished:
+            self._writer.event("preempting", {} if signal is None else {"signal": signal})
+            self._writer.sync()
 
     def ended_by(self, traceback: str | None) -> None:
         """Keep the traceback of the exception that ends the run, for :meth:`finish` to record."""

@@ -15,6 +15,7 @@ from wandbkeras.errors import DiskFullError, WandbkerasError
 from wandbkeras.recording.exits import ExitCode
 from wandbkeras.recording.open_table import OpenTable
 from wandbkeras.recording.opening import open_run, unwritable
+from wandbkeras.recording.preemption import PreemptionWatch, resolve_signals
 from wandbkeras.recording.recorder import Run
 from wandbkeras.recording.settings import resolve
 from wandbkeras.recording.surroundings import record_surroundings
@@ -42,6 +43,7 @@ def init(
     environment: bool | None = None,
     save_code: bool | None = None,
     system_metrics: bool | float | None = None,
+    preempt_signals: Iterable[str | int] | str | bool | None = None,
 ) -> Run:
     """Start a run and make it the active one; no network, account or key is needed.
 
@@ -67,6 +69,9 @@ def init(
         system_metrics: whether processor, memory, disks, network and GPUs are sampled, in the
             background (default: yes, every 15 s); or seconds from one sample to the next, 2 at
             least. Else from ``WANDBKERAS_SYSTEM_METRICS``.
+        preempt_signals: the names of the signals by which the job is told that it is about to be
+            ended, False for none (default: SIGTERM and SIGUSR1); else from
+            ``WANDBKERAS_PREEMPT_SIGNALS``. See :meth:`Run.mark_preempting`.
 
     Raises:
         UsageError: an argument is wrong, or W&B would refuse it.
@@ -103,6 +108,7 @@ def init(
         save_code=save_code,
         system_metrics=system_metrics,
     )
+    signals = resolve_signals(preempt_signals, os.environ)
     plain = plain_config(config or {})
     _watch_exit()
     run = Run(settings.info, None) if settings.mode == "disabled" else open_run(settings)
@@ -113,6 +119,10 @@ def init(
         run.withdraw()
         raise unwritable(settings, error) from error
     _active = run
+    if run.dir is not None:
+        watch = PreemptionWatch(run, signals)
+        watch.start()
+        run.before_finish(watch.stop)
     record_surroundings(run, settings.switches)
     return run
 
@@ -162,6 +172,11 @@ def log_artifact(*arguments: Any, **keywords: Any) -> Any:
 def log_model(*arguments: Any, **keywords: Any) -> None:
     """Call :meth:`Run.log_model` of the active run."""
     require_run("log_model()").log_model(*arguments, **keywords)
+
+
+def mark_preempting() -> None:
+    """Call :meth:`Run.mark_preempting` of the active run."""
+    require_run("mark_preempting()").mark_preempting()
 
 
 def open_table(*arguments: Any, **keywords: Any) -> OpenTable:

@@ -236,6 +236,10 @@ class _Alert(TypedDict):
     wait_duration: Seconds
 
 
+class _Preempting(TypedDict, total=False):
+    signal: str
+
+
 class _End(TypedDict):
     exit_code: ExitCode
     runtime: Seconds
@@ -256,6 +260,7 @@ _BODIES: Mapping[str, Any] = {
     "dropped": _Dropped,
     "alert": _Alert,
     "system": dict[str, float],
+    "preempting": _Preempting,
     "finish": _Finish,
 }
 

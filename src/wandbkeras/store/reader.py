@@ -40,7 +40,7 @@ from wandbkeras.store.source import Source, is_run
 from wandbkeras.store.state import Event, RunState
 from wandbkeras.store.tables import StoredTable
 
-State = Literal["running", "finished", "failed", "crashed"]
+State = Literal["running", "finished", "failed", "crashed", "preempted"]
 _T = TypeVar("_T")
 
 
@@ -79,16 +79,20 @@ class StoredRun:
     def state(self) -> State:
         """How the last attempt is: read from its finish record or its heartbeat, never guessed.
 
-        With several writers it is running while one is, and as bad as its worst.
+        With several writers it is running while one is, and as bad as its worst. One that ended
+        otherwise than well after it was marked as preempting is preempted.
         """
         states = [view.state for view in self._last_attempt]
         open_ended = [state for state in states if state.exit_code is None]
         now = time.time()
         if any(is_alive(state.process, state.last_seen, now) for state in open_ended):
             return "running"
-        if open_ended or not states:
-            return "crashed"
-        return "failed" if self.exit_code else "finished"
+        is_whole = not open_ended and bool(states)
+        if is_whole and not self.exit_code:
+            return "finished"
+        if any(state.preempting for state in states):
+            return "preempted"
+        return "failed" if is_whole else "crashed"
 
     @property
     def exit_code(self) -> int | None:
@@ -97,6 +101,11 @@ class StoredRun:
         if not codes or None in codes:
             return None
         return max((code for code in codes if code is not None), key=abs)
+
+    @property
+    def preempting(self) -> bool:
+        """Whether the last attempt was told that it is about to be ended."""
+        return any(view.state.preempting for view in self._last_attempt)
 
     @property
     def traceback(self) -> str | None:
@@ -157,6 +166,7 @@ class StoredRun:
         dropped = set(total.dropped_artifacts)
         total.artifacts = [name for name in total.artifacts if name not in dropped]
         total.exit_code = self.exit_code
+        total.preempting = self.preempting
         return total
 
     @property

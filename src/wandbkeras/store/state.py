@@ -141,6 +141,7 @@ class RunState:
     exit_code: ExitCode | None = None
     process: dict[str, Any] = field(default_factory=dict)
     resumed: bool = False
+    preempting: bool = False
 
     @property
     def from_step(self) -> int | None:
@@ -206,6 +207,8 @@ class RunState:
             self.dropped_events += body["events"]
         elif event.type == "failure":
             self.failures += 1
+        elif event.type == "preempting":
+            self.preempting = True
         elif event.type in ("attempt", "rollback"):
             self._begin(body)
         elif event.type == "finish":

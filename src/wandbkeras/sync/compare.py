@@ -91,8 +91,8 @@ def differences(content: Content, remote: RemoteRun, sent: Collection[Artifact] 
     runs too, take them over.
     """
     found = []
-    if content.remote_state != remote.state:
-        found.append(f"state: expected {content.remote_state}, found {remote.state}")
+    if remote.state not in content.remote_states:
+        found.append(f"state: expected {content.remote_states[0]}, found {remote.state}")
     config = _mapping_difference(content.config, remote.config)
     summary = {k: v for k, v in remote.summary.items() if k not in CLIENTS_SUMMARY}
     summary_text = _mapping_difference(content.summary, summary)

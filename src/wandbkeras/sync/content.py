@@ -84,9 +84,18 @@ class Content:
         return self.state == "running"
 
     @property
-    def remote_state(self) -> str:
-        """The state that W&B shows: a crashed run has an exit code other than 0 there."""
-        return "failed" if self.state == "crashed" else self.state
+    def remote_states(self) -> tuple[str, ...]:
+        """The state that W&B shows, and those that it may show as well.
+
+        A crashed run has an exit code other than 0 there. That a run is preempting is told W&B
+        once, and whether it still holds in a later attempt is not documented; nor is whether a run
+        that was preempted is called failed.
+        """
+        state = "failed" if self.state == "crashed" else self.state
+        if not any(view.state.preempting for view in self.run.attempts):
+            return (state,)
+        also = {"running": "preempting", "failed": "preempted", "preempted": "failed"}
+        return (state, also[state]) if state in also else (state,)
 
     @cached_property
     def steps(self) -> list[int]:

@@ -32,6 +32,7 @@ from wandbkeras.sync.remote import RemoteRun
 
 # The clocks of server and client may differ by as much.
 _QUIET_S = 120.0
+_ENDED = ("finished", "failed", "preempted")
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Plan:
     @property
     def has_ended(self) -> bool:
         """Whether the server holds the end of the run, and so what was said then."""
-        return self.remote is not None and self.remote.state in ("finished", "failed")
+        return self.remote is not None and self.remote.state in _ENDED
 
 
 def make_plan(

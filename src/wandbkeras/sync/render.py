@@ -104,6 +104,8 @@ def records(
         if content.traceback is not None and not plan.has_ended:
             yield log.console(content.traceback, content.run.folded.last_seen)
         yield log.summary(content.summary, content.runtime)
+    if content.run.preempting:
+        yield log.preempting()
     is_complete = is_last and not content.is_running
     yield log.exit(content.exit_code, content.runtime, complete=is_complete)
 

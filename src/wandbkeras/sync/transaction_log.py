@@ -295,6 +295,11 @@ def console(line: str, timestamp: float) -> pb.Record:
     )
 
 
+def preempting() -> pb.Record:
+    """Return that the process was told that it is about to be ended."""
+    return pb.Record(preempting=pb.RunPreemptingRecord())
+
+
 def exit(exit_code: int, runtime: float, *, complete: bool) -> pb.Record:
     """Return the end; with ``complete`` False the run stays in the state running."""
     return pb.Record(

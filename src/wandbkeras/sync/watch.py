@@ -85,7 +85,7 @@ class Watched:
 
     @property
     def is_running(self) -> bool:
-        return self.state == "running"
+        return self.state in ("running", "preempting")
 
     @property
     def may_change(self) -> bool:
