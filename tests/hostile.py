@@ -25,7 +25,8 @@ import pyarrow.parquet as pq
 from wandbkeras.store import document
 from wandbkeras.store.chunks import checksums
 from wandbkeras.store.journal import JOURNAL_FORMAT, MAGIC, encode_frame
-from wandbkeras.store.layout import MAX_ENTRIES, Layout
+from wandbkeras.store.layout import Layout
+from wandbkeras.store.plain_files import MAX_ENTRIES
 
 Change = Callable[[Layout, Path], None]
 

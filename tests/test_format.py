@@ -35,7 +35,7 @@ from wandbkeras.data_types import Mask
 from wandbkeras.errors import NewerFormatError
 from wandbkeras.store import writer as writer_module
 from wandbkeras.store.disk import Disk
-from wandbkeras.store.journal import read_journal
+from wandbkeras.store.journal_reader import read_journal
 from wandbkeras.store.layout import Layout
 from wandbkeras.store.process import describe_process
 from wandbkeras.store.reader import StoredRun

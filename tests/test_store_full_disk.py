@@ -22,12 +22,13 @@ from wandbkeras.recording.opening import open_run
 from wandbkeras.recording.settings import Settings, resolve
 from wandbkeras.store import document, journal
 from wandbkeras.store.disk import Disk
-from wandbkeras.store.journal import read_journal
+from wandbkeras.store.journal_reader import read_journal
 from wandbkeras.store.layout import Layout
+from wandbkeras.store.manifest import read_manifest
 from wandbkeras.store.process import describe_process
 from wandbkeras.store.reader import StoredRun
 from wandbkeras.store.schema import ArtifactVersion, RunInfo
-from wandbkeras.store.seal import read_manifest, seal
+from wandbkeras.store.seal import seal
 from wandbkeras.store.writer import RunWriter
 
 

@@ -15,10 +15,10 @@ from wandbkeras.errors import DamagedError, RunningError
 from wandbkeras.store import document
 from wandbkeras.store.disk import Disk
 from wandbkeras.store.layout import Layout
+from wandbkeras.store.manifest import read_manifest
 from wandbkeras.store.process import describe_process
 from wandbkeras.store.reader import StoredRun
 from wandbkeras.store.repair import repair_run
-from wandbkeras.store.seal import read_manifest
 from wandbkeras.store.verify import verify_run
 from wandbkeras.store.writer import RunWriter
 

@@ -10,9 +10,9 @@ import pytest
 
 from tests.damage import flipped
 from wandbkeras.store.layout import STREAMS, Layout
+from wandbkeras.store.manifest import read_manifest
 from wandbkeras.store.process import describe_process
 from wandbkeras.store.reader import StoredRun
-from wandbkeras.store.seal import read_manifest
 from wandbkeras.store.segments import SEAL_SECONDS
 from wandbkeras.store.writer import RunWriter
 

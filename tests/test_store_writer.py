@@ -14,10 +14,10 @@ from tests.strategies import canonical, rows
 from wandbkeras.store import document
 from wandbkeras.store.disk import Disk
 from wandbkeras.store.layout import STREAMS, Layout
+from wandbkeras.store.manifest import read_manifest
 from wandbkeras.store.process import describe_process
 from wandbkeras.store.reader import StoredRun
 from wandbkeras.store.schema import RunInfo
-from wandbkeras.store.seal import read_manifest
 from wandbkeras.store.writer import RunWriter
 
 HISTOGRAM = {"_type": "histogram", "values": [1, 2], "bins": [0.0, 1.0, 2.0]}

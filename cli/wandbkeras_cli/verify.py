@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from wandbkeras.errors import DamagedError, WandbkerasError, gravest
-from wandbkeras.store.journal import Damage
+from wandbkeras.store.damage import Damage
 from wandbkeras.store.shortage import counts_text
 from wandbkeras.store.verify import verify_run
 from wandbkeras_cli.output import failure, human_size, json_option, print_json, say

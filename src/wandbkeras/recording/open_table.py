@@ -12,7 +12,7 @@ from wandbkeras.errors import UsageError
 if TYPE_CHECKING:
     from wandbkeras.recording.table_columns import TableColumns
     from wandbkeras.store.schema import TableFile
-    from wandbkeras.store.tables import TableWriter, WrittenTable
+    from wandbkeras.store.table_writer import TableWriter, WrittenTable
 
 _WAITING_ROWS = 256  # of what is added row by row, as many make a batch
 

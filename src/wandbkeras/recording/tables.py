@@ -21,7 +21,7 @@ from wandbkeras.store.writer import RunWriter
 
 if TYPE_CHECKING:
     from wandbkeras.recording.table_columns import TableColumns
-    from wandbkeras.store.tables import WrittenTable
+    from wandbkeras.store.table_writer import WrittenTable
 
 _BATCH_ROWS = 256  # of a table in memory; as Arrow has it, its images are there a second time
 

@@ -18,7 +18,7 @@ from typing import Any
 from wandbkeras.errors import DamagedError, UnsupportedValueError
 from wandbkeras.store.checks import parse_json
 from wandbkeras.store.disk import Disk, write_file
-from wandbkeras.store.layout import read_file
+from wandbkeras.store.plain_files import read_file
 
 # A larger one is not read; documented in docs/format.md, "Limits".
 MAX_BYTES = 64 << 20

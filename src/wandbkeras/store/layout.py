@@ -1,26 +1,23 @@
-"""Where things lie in a run directory, which names are allowed, and what of it may be opened.
+"""Where things lie in a run directory, and which names are allowed.
 
-A run directory may come from a stranger: every path that is made from a name passes here, and so
-does every file that is opened for reading. None leaves the directory: no link is followed below it,
-nothing but plain files is opened, and nothing is read beyond a limit.
+A run directory may come from a stranger: every path that is made from a name passes here, and none
+leaves the directory. What lies there is opened by :mod:`wandbkeras.store.plain_files`.
 """
 
 from __future__ import annotations
 
 import errno
-import os
 import re
 import secrets
-import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO
 
 from wandbkeras.errors import DamagedError, UsageError
+from wandbkeras.store.plain_files import REFUSED, entries_of, files_below, plain_size
 from wandbkeras.store.table_names import is_table_name, table_file_name, table_folder
 
 RUN_ID_LENGTH = 8
@@ -40,9 +37,8 @@ _ARTIFACT_FILE = re.compile(rf"{_N}-{_N}-{_NNNN}\.json")
 
 STREAMS = ("history", "histograms", "events")
 _DIRECTORIES = {*STREAMS, "attempts", "artifacts", "blobs", "damaged", "sync", "tables"}
-# What a reader takes at most, documented in docs/format.md, "Limits".
+# Of a name; documented in docs/format.md, "Limits".
 MAX_NUMBER = 99_999
-MAX_ENTRIES = MAX_NUMBER + 1
 
 
 def new_run_id() -> str:
@@ -227,11 +223,11 @@ class Layout:
         """
         there = set()
         with suppress(FileNotFoundError):
-            for entry in _entries(directory, self.root):
+            for entry in entries_of(directory, self.root):
                 there.add(entry.name)
                 meant = not entry.name.endswith(".tmp") if names is None else entry.name in names
                 if meant and not entry.is_dir(follow_symlinks=False):
-                    raise DamagedError(f"{directory / entry.name}: {_REFUSED}")
+                    raise DamagedError(f"{directory / entry.name}: {REFUSED}")
         return there
 
     def has_link(self, path: Path) -> bool:
@@ -244,17 +240,17 @@ class Layout:
 
     def size(self) -> int:
         """Return the bytes of the run's plain files."""
-        return sum(map(_plain_size, files_below(self.root)))
+        return sum(map(plain_size, files_below(self.root)))
 
     def records_size(self) -> int:
         """Return the bytes of the run's plain files but for the contents of blobs and tables."""
         values = (*files_below(self.blobs), *files_below(self.tables))
-        return self.size() - sum(map(_plain_size, values))
+        return self.size() - sum(map(plain_size, values))
 
     def _matches(self, directory: Path, pattern: re.Pattern[str]) -> list[re.Match[str]]:
         """Return the matches of the names in a directory of the run, none if it isn't there."""
         try:
-            names = [entry.name for entry in _entries(directory, self.root)]
+            names = [entry.name for entry in entries_of(directory, self.root)]
         except FileNotFoundError:
             return []
         return [match for name in names if (match := pattern.fullmatch(name))]
@@ -270,116 +266,3 @@ def _number(number: int, digits: int = 3) -> str:
 
 def _sealing(part: Path) -> int:
     return int(part.stem.rpartition("-")[2])
-
-
-_REFUSED = "a link, or no plain file or directory: a run's files lie in the run, nothing was opened"
-
-
-def open_file(path: Path, root: Path | None = None) -> BinaryIO:
-    """Open a file of the run at ``root`` (default: the file's directory) for reading.
-
-    DamagedError unless it is a plain file, in plain directories below ``root``: a link leads out of
-    the run, a pipe never ends. FileNotFoundError if it isn't there.
-    """
-    return os.fdopen(_open(path, root), "rb")
-
-
-def read_file(path: Path, limit: int, root: Path | None = None) -> bytes:
-    """Return the bytes of a file as :func:`open_file` opens it; DamagedError beyond ``limit``."""
-    fd = _open(path, root)  # most files are small, and a file object costs as much as reading them
-    try:
-        left, pieces = check_size(fd, path, limit), []
-        while left and (piece := os.read(fd, left)):
-            pieces.append(piece)
-            left -= len(piece)
-    finally:
-        os.close(fd)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-
-def check_size(fd: int, path: Path, limit: int | None) -> int:
-    """Return the bytes that an open file has; DamagedError, naming ``path``, beyond ``limit``."""
-    size = os.fstat(fd).st_size
-    if limit is not None and size > limit:
-        raise DamagedError(f"{path}: {size} bytes, a file of this kind has {limit} at most")
-    return size
-
-
-def _open(path: Path, root: Path | None) -> int:
-    """Open a file as :func:`open_file` does; return its descriptor."""
-    try:
-        directory = _open_directory(path.parent, root or path.parent)
-        try:
-            return _open_plain(directory, path)
-        finally:
-            os.close(directory)
-    except OSError as error:
-        error.filename = str(path)
-        raise
-
-
-def _open_directory(path: Path, root: Path) -> int:
-    """Open the directory ``path`` at or below ``root``, following no link below ``root``."""
-    parts, outside = path.parts, root.parts
-    depth = len(outside)
-    if parts[:depth] != outside:
-        raise ValueError(f"{path} is not in {root}")
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-    fd = os.open(root, flags)
-    for name in parts[depth:]:
-        outer = fd
-        try:
-            fd = os.open(name, flags | os.O_NOFOLLOW, dir_fd=outer)
-        except OSError as error:
-            if error.errno in (errno.ENOTDIR, errno.ELOOP):
-                raise DamagedError(f"{path}: {_REFUSED}") from error
-            raise
-        finally:
-            os.close(outer)
-    return fd
-
-
-def _open_plain(directory: int, path: Path) -> int:
-    """Open a plain file for reading; asked before, too: opening a device may do things."""
-    if not stat.S_ISREG(os.stat(path.name, dir_fd=directory, follow_symlinks=False).st_mode):
-        raise DamagedError(f"{path}: {_REFUSED}")
-    # Whoever swaps it in between gets an error, too, and no reader that waits for a pipe.
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    fd = os.open(path.name, flags, dir_fd=directory)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise DamagedError(f"{path}: {_REFUSED}")
-    return fd
-
-
-def _entries(directory: Path, root: Path) -> Iterator[os.DirEntry[str]]:
-    """Yield what a directory of the run holds, MAX_ENTRIES at most."""
-    fd = _open_directory(directory, root)
-    try:
-        with os.scandir(fd) as entries:
-            for number, entry in enumerate(entries):
-                if number == MAX_ENTRIES:
-                    raise DamagedError(f"{directory}: more than {MAX_ENTRIES} entries: not a run")
-                yield entry
-    finally:
-        os.close(fd)
-
-
-def files_below(directory: Path, depth: int = 4) -> Iterator[os.DirEntry[str]]:
-    """Yield what isn't a directory, ``depth`` directories down: nothing of a run lies deeper."""
-    waiting = [(os.fspath(directory), depth)]
-    while waiting:
-        place, below = waiting.pop()
-        with suppress(FileNotFoundError), os.scandir(place) as entries:
-            for entry in entries:
-                if not entry.is_dir(follow_symlinks=False):
-                    yield entry
-                elif below:
-                    waiting.append((entry.path, below - 1))
-
-
-def _plain_size(file: os.DirEntry[str]) -> int:
-    try:
-        return file.stat(follow_symlinks=False).st_size
-    except FileNotFoundError:  # of a running run, replaced since it was listed
-        return 0

@@ -11,9 +11,10 @@ import pyarrow.compute as pc
 
 from wandbkeras.errors import DamagedError
 from wandbkeras.store.checks import check_typed, parse_json
+from wandbkeras.store.manifest import Manifest
 from wandbkeras.store.part_schema import is_json
 from wandbkeras.store.schema import Row, TableFile, table_of
-from wandbkeras.store.seal import Manifest, Segment
+from wandbkeras.store.seal import Segment
 from wandbkeras.store.source import Source
 from wandbkeras.store.table_names import table_step
 

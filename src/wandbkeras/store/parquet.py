@@ -23,8 +23,8 @@ from wandbkeras.errors import DamagedError
 from wandbkeras.store import column_kinds, part_schema
 from wandbkeras.store.chunks import checksums
 from wandbkeras.store.disk import Disk, make_directories, write_all
-from wandbkeras.store.layout import check_size, open_file
 from wandbkeras.store.pages import check_memory
+from wandbkeras.store.plain_files import check_size, open_file
 from wandbkeras.store.schema import FORMAT_VERSION
 
 FORMAT_KEY = b"wandbkeras.version"

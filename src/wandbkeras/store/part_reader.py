@@ -18,9 +18,10 @@ import pyarrow.parquet as pq
 from wandbkeras.errors import DamagedError
 from wandbkeras.store import part_schema
 from wandbkeras.store.chunks import MAGIC, TAIL, Chunk, chunks_of, footer_start
-from wandbkeras.store.layout import Layout, open_file
+from wandbkeras.store.layout import Layout
 from wandbkeras.store.pages import check_memory
 from wandbkeras.store.parquet import MAX_PART_BYTES, Part, in_a_line
+from wandbkeras.store.plain_files import open_file
 
 # Less is read before threads have started.
 _PARALLEL_BYTES = 4 << 20

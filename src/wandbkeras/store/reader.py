@@ -22,6 +22,7 @@ from wandbkeras.errors import DamagedError, NotFoundError
 from wandbkeras.store import columns, merge, named_tables, part_schema
 from wandbkeras.store.environment import Environment, environment_of
 from wandbkeras.store.layout import Layout
+from wandbkeras.store.manifest import Manifest
 from wandbkeras.store.metrics import MetricTable
 from wandbkeras.store.process import is_alive
 from wandbkeras.store.salvage import Salvage
@@ -35,7 +36,7 @@ from wandbkeras.store.schema import (
     read_artifact,
     run_file,
 )
-from wandbkeras.store.seal import Manifest, Segment, read_segments
+from wandbkeras.store.seal import Segment, read_segments
 from wandbkeras.store.source import Source, is_run
 from wandbkeras.store.state import Event, RunState
 from wandbkeras.store.tables import StoredTable

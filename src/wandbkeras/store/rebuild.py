@@ -25,10 +25,12 @@ from wandbkeras.errors import DamagedError, UsageError
 from wandbkeras.store import column_kinds, columns
 from wandbkeras.store.checks import convert
 from wandbkeras.store.chunks import checksums
-from wandbkeras.store.layout import STREAMS, Layout, read_file
+from wandbkeras.store.layout import STREAMS, Layout
+from wandbkeras.store.manifest import Manifest
 from wandbkeras.store.parquet import MAX_PART_BYTES, Part, decode_part
+from wandbkeras.store.plain_files import read_file
 from wandbkeras.store.schema import Row, RunInfo, checked_info
-from wandbkeras.store.seal import Manifest, Segment, read_segments
+from wandbkeras.store.seal import Segment, read_segments
 from wandbkeras.store.state import Event, RunState
 
 _PART = re.compile(rb'"([a-z_]{1,32}/[0-9-]{11,20}\.parquet)"')

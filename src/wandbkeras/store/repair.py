@@ -18,14 +18,16 @@ import pyarrow as pa
 
 from wandbkeras.errors import DamagedError, RunningError
 from wandbkeras.store import columns, document
+from wandbkeras.store.damage import Damage
 from wandbkeras.store.disk import Disk, make_directories, write_file
-from wandbkeras.store.journal import Damage
-from wandbkeras.store.layout import STREAMS, Layout, read_file
+from wandbkeras.store.layout import STREAMS, Layout
+from wandbkeras.store.manifest import read_manifest
 from wandbkeras.store.named_tables import in_writer
 from wandbkeras.store.parquet import Part
+from wandbkeras.store.plain_files import read_file
 from wandbkeras.store.reader import AttemptView, StoredRun, read_writer
 from wandbkeras.store.salvage import Salvage
-from wandbkeras.store.seal import keep_damaged, move_damaged, read_manifest, seal_content
+from wandbkeras.store.seal import keep_damaged, move_damaged, seal_content
 from wandbkeras.store.source import Source
 from wandbkeras.store.state import Event
 from wandbkeras.store.verify import Verification, verify_run

@@ -17,13 +17,14 @@ import pyarrow.parquet as pq
 from wandbkeras.errors import DamagedError
 from wandbkeras.store import column_kinds, document, part_schema, rebuild
 from wandbkeras.store.chunks import Inspection, inspect
-from wandbkeras.store.journal import Damage
-from wandbkeras.store.layout import Layout, read_file
+from wandbkeras.store.damage import Damage
+from wandbkeras.store.layout import Layout
+from wandbkeras.store.manifest import Manifest
 from wandbkeras.store.pages import check_memory
 from wandbkeras.store.parquet import MAX_PART_BYTES, Part, file_sha256, in_a_line
+from wandbkeras.store.plain_files import read_file
 from wandbkeras.store.row_groups import RowGroup
 from wandbkeras.store.schema import ArtifactVersion, RunInfo
-from wandbkeras.store.seal import Manifest
 from wandbkeras.store.source import Source
 
 

@@ -13,87 +13,26 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypedDict
 
 import pyarrow as pa
 
 from wandbkeras.errors import DamagedError, WandbkerasError
 from wandbkeras.store import columns, document
-from wandbkeras.store.checks import Count, Process, check_value, convert
+from wandbkeras.store.checks import Process, check_value, convert
+from wandbkeras.store.damage import Damage
 from wandbkeras.store.disk import Disk, make_directories
-from wandbkeras.store.journal import MAX_DAMAGE, Damage, Journal, read_journal
+from wandbkeras.store.journal_reader import MAX_DAMAGE, Journal, read_journal
 from wandbkeras.store.layout import STREAMS, Layout
+from wandbkeras.store.manifest import Manifest, read_manifest
 from wandbkeras.store.parquet import GROUP_ROWS, Part, write_part
 from wandbkeras.store.part_reader import read_part
-from wandbkeras.store.schema import FORMAT_VERSION, Row, check_version
+from wandbkeras.store.schema import Row
 from wandbkeras.store.state import Event, RunState, decode_record, read_records
 
-MANIFEST_FORMAT = "wandbkeras-manifest"
 # Parts that are larger are not merged before the end.
 _LARGE_ROWS, _LARGE_BYTES = GROUP_ROWS, 8 << 20
 # Parts that are not small wait until together they are large.
 _SMALL_ROWS = 16_384
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What one writer has sealed, in ``seals`` times: the segments before ``segments``."""
-
-    attempt: int
-    writer: int
-    seals: int = 0
-    segments: int = 0
-    parts: tuple[Part, ...] = ()
-    damage: tuple[Damage, ...] = ()
-    state: RunState = field(default_factory=RunState)
-
-    def to_document(self) -> dict[str, Any]:
-        return {
-            "format": MANIFEST_FORMAT,
-            "version": FORMAT_VERSION,
-            "attempt": self.attempt,
-            "writer": self.writer,
-            "seals": self.seals,
-            "segments": self.segments,
-            "parts": [vars(part) for part in self.parts],
-            "damage": [{**vars(d), "path": d.path.as_posix()} for d in self.damage],
-            "state": self.state.to_document(),
-        }
-
-
-def read_manifest(layout: Layout, attempt: int, writer: int) -> Manifest:
-    """Return the writer's manifest, an empty one before its first sealing."""
-    path = layout.manifest(attempt, writer)
-    try:
-        members = document.read(path, layout.root)
-    except FileNotFoundError:
-        return Manifest(attempt, writer)
-    check_version(path, members, MANIFEST_FORMAT)
-    if (members.get("attempt"), members.get("writer")) != (attempt, writer):
-        raise DamagedError(f"{path}: misplaced: it is of attempt {members.get('attempt')!r}")
-    try:
-        given = convert(members, _Members, dec_hook=lambda _, name: layout.listed_damage(name))
-        for part in given["parts"]:
-            layout.check_part_name(part.name)
-        return Manifest(
-            attempt=attempt,
-            writer=writer,
-            seals=given["seals"],
-            segments=given["segments"],
-            parts=given["parts"],
-            damage=given["damage"],
-            state=RunState.from_document(given["state"]),
-        )
-    except ValueError as error:
-        raise DamagedError(f"{path}: not a manifest ({error})") from error
-
-
-class _Members(TypedDict):
-    seals: Count
-    segments: Count
-    parts: tuple[Part, ...]
-    damage: tuple[Damage, ...]
-    state: dict[str, Any]
 
 
 @dataclass

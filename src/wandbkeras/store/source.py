@@ -13,12 +13,14 @@ import pyarrow as pa
 
 from wandbkeras.errors import DamagedError, NotFoundError, StoreError, WandbkerasError
 from wandbkeras.store.cleaned import cleaned_blobs
-from wandbkeras.store.journal import Damage, read_journal
-from wandbkeras.store.layout import Layout, files_below
+from wandbkeras.store.damage import Damage
+from wandbkeras.store.journal_reader import read_journal
+from wandbkeras.store.layout import Layout
+from wandbkeras.store.manifest import Manifest, read_manifest
 from wandbkeras.store.parquet import Part, file_sha256
 from wandbkeras.store.part_reader import read_part
+from wandbkeras.store.plain_files import files_below
 from wandbkeras.store.schema import ArtifactVersion, RunInfo, read_artifact, read_info
-from wandbkeras.store.seal import Manifest, read_manifest
 from wandbkeras.store.state import EVENT
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from wandbkeras.errors import DamagedError
 from wandbkeras.store import document
 from wandbkeras.store.cleaned import cleaned_blobs
-from wandbkeras.store.journal import Damage
+from wandbkeras.store.damage import Damage
 from wandbkeras.store.layout import Layout
 from wandbkeras.store.named_tables import NamedTable, in_writer
 from wandbkeras.store.parquet import file_sha256

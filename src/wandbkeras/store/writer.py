@@ -33,7 +33,7 @@ from wandbkeras.store.state import EVENT, HISTORY, PARTIAL, Event, RunState
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from wandbkeras.store.tables import TableShelf, TableWriter
+    from wandbkeras.store.table_writer import TableShelf, TableWriter
 
 SYNC_SECONDS = 1.0
 HEARTBEAT_SECONDS = 15.0
@@ -198,7 +198,7 @@ class RunWriter:
 
     def new_table(self, schema: pa.Schema) -> TableWriter:
         """Begin a table of the run, under a temporary name; OSError if the disk takes no more."""
-        from wandbkeras.store.tables import TableWriter  # and with it pyarrow
+        from wandbkeras.store.table_writer import TableWriter  # and with it pyarrow
 
         self._segments.check_place()
         return TableWriter(self._disk, self.layout, schema)
@@ -206,7 +206,7 @@ class RunWriter:
     @functools.cached_property
     def shelf(self) -> TableShelf:
         """Where the tables of this writer get their places."""
-        from wandbkeras.store.tables import TableShelf
+        from wandbkeras.store.table_writer import TableShelf
 
         return TableShelf(self._disk, self.layout, self._attempt, self._writer)
 

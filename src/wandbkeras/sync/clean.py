@@ -16,7 +16,7 @@ from wandbkeras.errors import LockedError, UsageError
 from wandbkeras.store.blobs import remove_blob
 from wandbkeras.store.cleaned import write_cleaned
 from wandbkeras.store.disk import Disk, make_directories
-from wandbkeras.store.layout import files_below
+from wandbkeras.store.plain_files import files_below
 from wandbkeras.store.reader import StoredRun
 from wandbkeras.store.selection import age_s
 from wandbkeras.sync.lock import Locks

@@ -16,7 +16,8 @@ from wandbkeras.errors import DamagedError
 from wandbkeras.store import document
 from wandbkeras.store.checks import convert
 from wandbkeras.store.disk import Disk, make_directories
-from wandbkeras.store.layout import read_file, run_directory_name
+from wandbkeras.store.layout import run_directory_name
+from wandbkeras.store.plain_files import read_file
 from wandbkeras.store.reader import StoredRun
 from wandbkeras.store.schema import FORMAT_VERSION
 from wandbkeras.sync.choice import Choice
