@@ -23,7 +23,8 @@ sys.path.insert(0, str(ROOT))
 
 import wandbkeras  # noqa: E402
 from tests.server.process import LoopbackServer  # noqa: E402
-from wandbkeras.store.reader import Store, StoredRun  # noqa: E402
+from wandbkeras.store.directory import Store  # noqa: E402
+from wandbkeras.store.reader import StoredRun  # noqa: E402
 from wandbkeras.sync.content import Content  # noqa: E402
 from wandbkeras.sync.destination import Destination  # noqa: E402
 from wandbkeras.sync.engine import sync  # noqa: E402

@@ -35,7 +35,8 @@ from wandbkeras.errors import NotFoundError
 from wandbkeras.recording.opening import open_run
 from wandbkeras.recording.settings import Settings, resolve
 from wandbkeras.store import seal  # noqa: F401  for the processes that are forked from this one
-from wandbkeras.store.reader import Store, StoredRun
+from wandbkeras.store.directory import Store
+from wandbkeras.store.reader import StoredRun
 from wandbkeras.store.verify import verify_run
 
 RUN_ID = "k3j9x2ab"

@@ -22,7 +22,8 @@ from wandbkeras_cli.show import describe
 
 import wandbkeras
 from wandbkeras.errors import WandbkerasError
-from wandbkeras.store.reader import Store, StoredRun
+from wandbkeras.store.directory import Store
+from wandbkeras.store.reader import StoredRun
 from wandbkeras.store.repair import repair_run
 from wandbkeras.store.search import FrameSearch  # noqa: F401  which is imported when it is needed
 from wandbkeras.store.verify import verify_run

@@ -18,7 +18,8 @@ from scripts.crash import CONFIG, RUN_ID, settings, values
 from tests.disks import Kept, KillingDisk, Step, Volume
 from wandbkeras.errors import NotFoundError
 from wandbkeras.recording.opening import open_run
-from wandbkeras.store.reader import Store, StoredRun
+from wandbkeras.store.directory import Store
+from wandbkeras.store.reader import StoredRun
 from wandbkeras.store.verify import verify_run
 
 # At this step of the script the disk is full for a moment, and the row is not recorded.

@@ -19,7 +19,8 @@ from tests.keras_models import fit, model
 from wandbkeras import Histogram
 from wandbkeras.callbacks import MetricsLogger, WeightHistograms
 from wandbkeras.callbacks.variable_names import parameter_keys
-from wandbkeras.store.reader import Store, StoredRun
+from wandbkeras.store.directory import Store
+from wandbkeras.store.reader import StoredRun
 
 Start = Callable[..., wandbkeras.Run]
 Stored = Callable[[wandbkeras.Run], StoredRun]

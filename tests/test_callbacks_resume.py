@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from wandbkeras.store.reader import Store, StoredRun
+from wandbkeras.store.directory import Store
+from wandbkeras.store.reader import StoredRun
 
 # Five epochs of four batches; a row each batch, and one each epoch.
 SCRIPT = """

@@ -15,7 +15,8 @@ import wandbkeras
 from tests.keras_models import Scripted, data, fit, model
 from wandbkeras import WandbCallback
 from wandbkeras.errors import UsageError
-from wandbkeras.store.reader import Store, StoredRun
+from wandbkeras.store.directory import Store
+from wandbkeras.store.reader import StoredRun
 
 Start = Callable[..., wandbkeras.Run]
 Stored = Callable[[wandbkeras.Run], StoredRun]

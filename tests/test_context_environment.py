@@ -21,8 +21,9 @@ from wandbkeras.context.environment import find_environment
 from wandbkeras.context.packages import installed, requirements
 from wandbkeras.context.program import Program
 from wandbkeras.errors import DamagedError, UsageError
+from wandbkeras.store.directory import Store
 from wandbkeras.store.environment import DIFF, REQUIREMENTS
-from wandbkeras.store.reader import Store, StoredRun
+from wandbkeras.store.reader import StoredRun
 
 TRAIN = """
 import sys

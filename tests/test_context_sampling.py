@@ -18,7 +18,8 @@ from wandbkeras import Run
 from wandbkeras.context.sampling import Sampling
 from wandbkeras.context.switches import Switches, resolve_switches
 from wandbkeras.errors import UsageError
-from wandbkeras.store.reader import Store, StoredRun
+from wandbkeras.store.directory import Store
+from wandbkeras.store.reader import StoredRun
 
 _NAMES = {"system.cpu", "system.memory_percent", "system.proc.memory.rssMB"}
 

@@ -11,7 +11,8 @@ import pytest
 
 from wandbkeras import Run
 from wandbkeras.recording.exits import exit_code_of
-from wandbkeras.store.reader import Store, StoredRun
+from wandbkeras.store.directory import Store
+from wandbkeras.store.reader import StoredRun
 
 _BEGIN = """
 import atexit, os, signal, sys, wandbkeras

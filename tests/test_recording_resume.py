@@ -12,7 +12,7 @@ import pytest
 
 import wandbkeras
 from wandbkeras.errors import UsageError
-from wandbkeras.store.reader import Store
+from wandbkeras.store.directory import Store
 
 Start = Callable[..., wandbkeras.Run]
 

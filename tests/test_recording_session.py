@@ -12,7 +12,8 @@ import pytest
 
 import wandbkeras
 from wandbkeras.errors import RunExistsError, WandbkerasError
-from wandbkeras.store.reader import Store, StoredRun
+from wandbkeras.store.directory import Store
+from wandbkeras.store.reader import StoredRun
 
 Start = Callable[..., wandbkeras.Run]
 Stored = Callable[[wandbkeras.Run], StoredRun]

@@ -12,10 +12,11 @@ import pytest
 import wandbkeras
 from wandbkeras.errors import DamagedError, NewerFormatError, NotFoundError, WandbkerasError
 from wandbkeras.store import document
+from wandbkeras.store.directory import Store
 from wandbkeras.store.disk import Disk
 from wandbkeras.store.layout import Layout
 from wandbkeras.store.process import describe_process
-from wandbkeras.store.reader import Store, StoredRun
+from wandbkeras.store.reader import StoredRun
 from wandbkeras.store.schema import RunInfo
 from wandbkeras.store.seal import seal
 from wandbkeras.store.writer import RunWriter

@@ -16,10 +16,11 @@ from tests.disks import InterruptedDisk
 from wandbkeras.errors import DamagedError
 from wandbkeras.store import document, parquet
 from wandbkeras.store.chunks import TAIL, Chunk, chunks_of
+from wandbkeras.store.directory import Store
 from wandbkeras.store.disk import Disk
 from wandbkeras.store.layout import Layout
 from wandbkeras.store.process import describe_process
-from wandbkeras.store.reader import Store, StoredRun
+from wandbkeras.store.reader import StoredRun
 from wandbkeras.store.seal import seal
 from wandbkeras.store.writer import RunWriter
 

@@ -12,7 +12,8 @@ from typing import Any
 import click
 
 from wandbkeras.errors import NotFoundError, WandbkerasError
-from wandbkeras.store.reader import Store, StoredRun
+from wandbkeras.store.directory import Store
+from wandbkeras.store.reader import StoredRun
 from wandbkeras.store.selection import criterion, is_selected
 from wandbkeras.store.source import is_run
 

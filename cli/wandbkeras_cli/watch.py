@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wandbkeras.errors import UsageError
-from wandbkeras.store.reader import Store
+from wandbkeras.store.directory import Store
 from wandbkeras.store.selection import duration_s
 from wandbkeras.store.source import is_run
 from wandbkeras_cli.output import error_document, human_time, one_line, say

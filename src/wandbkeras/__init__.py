@@ -51,7 +51,8 @@ if TYPE_CHECKING:
         save,
         use_artifact,
     )
-    from wandbkeras.store.reader import Store, StoredRun
+    from wandbkeras.store.directory import Store
+    from wandbkeras.store.reader import StoredRun
 
     run: Run | None
     config: Config
@@ -66,7 +67,7 @@ _HOMES = {
     "ImageColumn": "data_types",
     "RowColumn": "data_types",
     "Run": "recording.recorder",
-    "Store": "store.reader",
+    "Store": "store.directory",
     "StoredRun": "store.reader",
     "Table": "data_types",
     "WandbCallback": "callbacks",

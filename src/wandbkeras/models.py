@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from wandbkeras.errors import NotFoundError, UsageError
-from wandbkeras.store.reader import Store, StoredRun
+from wandbkeras.store.directory import Store
+from wandbkeras.store.reader import StoredRun
 from wandbkeras.store.schema import ArtifactFile, ArtifactVersion
 from wandbkeras.store.source import is_run
 

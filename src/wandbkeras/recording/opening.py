@@ -196,7 +196,7 @@ def _find(settings: Settings) -> StoredRun | None:
     if not settings.id_given and settings.resume != "auto":
         return None
     # Reading needs pyarrow, which takes longer to import than all the rest.
-    from wandbkeras.store.reader import Store
+    from wandbkeras.store.directory import Store
 
     store = Store(settings.directory)
     if not settings.id_given:

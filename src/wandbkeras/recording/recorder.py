@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from wandbkeras.errors import UsageError, WandbkerasError
 from wandbkeras.recording.alerts import alert_body
 from wandbkeras.recording.artifact import Artifact, artifact_of, checked_aliases
+from wandbkeras.recording.definitions import metric_definition
 from wandbkeras.recording.exits import exit_code_of, traceback_of
 from wandbkeras.recording.files import RunFiles
 from wandbkeras.recording.mappings import Config, Summary
@@ -27,7 +28,6 @@ from wandbkeras.recording.rows import Rows, RowWithTables, take_timestamp
 from wandbkeras.recording.saving import checked_policy, matching_files
 from wandbkeras.recording.tables import RunTables
 from wandbkeras.store.checks import readable
-from wandbkeras.store.metrics import AGGREGATES, MetricDefinition
 from wandbkeras.store.schema import ArtifactVersion, RunInfo
 from wandbkeras.store.writer import RunWriter
 
@@ -220,27 +220,7 @@ class Run:
             goal: ``minimize`` or ``maximize``.
             overwrite: replace earlier definitions of the name instead of adding to them.
         """
-        for argument, value in (("step_metric", step_metric), ("summary", summary)):
-            if value is not None and not isinstance(value, str):
-                raise UsageError(f"define_metric: received {argument} {value!r}; expected a string")
-        operators = tuple(part.strip().lower() for part in (summary or "").split(",") if part)
-        if not isinstance(name, str) or not name or "*" in name[:-1]:
-            raise UsageError(f"define_metric: received {name!r}; expected a name or a prefix and *")
-        if unknown := set(operators) - {*AGGREGATES, "none"}:
-            raise UsageError(
-                f"define_metric: received summary {sorted(unknown)}; expected any of "
-                f"{', '.join(AGGREGATES)}, none"
-            )
-        if goal not in (None, "minimize", "maximize"):
-            raise UsageError(f"define_metric: received goal {goal!r}; expected minimize, maximize")
-        definition = MetricDefinition(
-            name=name,
-            step_metric=step_metric,
-            step_sync=bool(step_metric) if step_sync is None else step_sync,
-            hidden=bool(hidden),
-            summary=operators,
-            goal=goal,
-        )
+        definition = metric_definition(name, step_metric, step_sync, hidden, summary, goal)
         if self._writer is not None:
             self._check_open()
             self._writer.event("metric", {**definition.to_body(), "overwrite": bool(overwrite)})

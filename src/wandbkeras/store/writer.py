@@ -22,6 +22,7 @@ from wandbkeras.errors import WandbkerasError
 from wandbkeras.store import document
 from wandbkeras.store.appender import Appender, OnFull
 from wandbkeras.store.blobs import add_blob, adopt_blob, remove_blob
+from wandbkeras.store.claim import Claim
 from wandbkeras.store.disk import Disk, make_directories
 from wandbkeras.store.journal import encode_frame
 from wandbkeras.store.layout import Layout
@@ -82,12 +83,12 @@ class RunWriter:
         self._sealer = threading.Thread(
             target=self._seal_behind, name="wandbkeras-sealer", daemon=True
         )
-        self._owned: list[Path] = []
+        self._claim = Claim(self._disk, layout)
         try:
-            self._attempt = self._claim_attempt(begin) if attempt is None else attempt
+            self._attempt = self._claim.take(begin) if attempt is None else attempt
             self._segments = Segments(self._room, layout, self._attempt, process)
         except OSError:
-            self._disown()
+            self._claim.give_up()
             raise
         self._writer, self._journal = self._segments.writer, self._segments.current
         self._appender = Appender(
@@ -289,28 +290,7 @@ class RunWriter:
         self.abandon()
         with contextlib.suppress(OSError):
             self._disk.remove(self._journal.path)
-        self._disown()
-
-    def _claim_attempt(self, begin: int | None) -> int:
-        """Own a new attempt by making its directory: two processes never share one.
-
-        That is attempt ``begin`` (FileExistsError if another process has it), else the next free.
-        """
-        make_directories(self._disk, self.layout.attempts, within=self.layout.root)
-        if begin is not None:
-            self._disk.make_directory(self.layout.attempt(begin))
-            self._owned = [self.layout.attempt(begin)]
-            self._disk.sync_directory(self.layout.attempts)
-            return begin
-        while True:
-            attempt = max(self.layout.attempt_numbers(), default=-1) + 1
-            try:
-                self._disk.make_directory(self.layout.attempt(attempt))
-            except FileExistsError:
-                continue
-            self._owned = [self.layout.attempt(attempt)]
-            self._disk.sync_directory(self.layout.attempts)
-            return attempt
+        self._claim.give_up()
 
     def _close_row(self) -> None:
         """End the uncommitted row, if there is one."""
@@ -380,14 +360,3 @@ class RunWriter:
             # Without room for the parts nothing is lost, and the end tries again.
             with contextlib.suppress(OSError, WandbkerasError):
                 self._segments.seal_waiting()
-
-    def _disown(self) -> None:
-        """Remove the directories that this writer began; the run too, if nothing else has begun."""
-        layout = self.layout
-        with contextlib.suppress(OSError):
-            for directory in (*self._owned, layout.attempts):
-                if directory.is_dir():
-                    directory.rmdir()
-            if [path.name for path in layout.root.iterdir()] == [layout.info.name]:
-                layout.info.unlink()
-            layout.root.rmdir()
