@@ -16,11 +16,12 @@ import pyarrow.parquet as pq
 
 from wandbkeras.errors import DamagedError, NotFoundError, WandbkerasError
 from wandbkeras.store import columns
+from wandbkeras.store.attempts import AttemptView
 from wandbkeras.store.directory import Store
 from wandbkeras.store.layout import STREAMS
 from wandbkeras.store.parquet import Part
 from wandbkeras.store.plain_files import open_file
-from wandbkeras.store.reader import AttemptView, StoredRun
+from wandbkeras.store.reader import StoredRun
 from wandbkeras.store.schema import table_of
 from wandbkeras.store.shortage import counts_text
 from wandbkeras.store.source import is_run

@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -19,10 +18,9 @@ import pyarrow as pa
 
 from wandbkeras.errors import DamagedError, NotFoundError
 from wandbkeras.store import columns, merge, named_tables, part_schema
+from wandbkeras.store.attempts import AttemptView, added_up, read_writer, spans
 from wandbkeras.store.environment import Environment, environment_of
 from wandbkeras.store.layout import Layout
-from wandbkeras.store.manifest import Manifest
-from wandbkeras.store.metrics import MetricTable
 from wandbkeras.store.process import is_alive
 from wandbkeras.store.salvage import Salvage
 from wandbkeras.store.schema import (
@@ -35,23 +33,12 @@ from wandbkeras.store.schema import (
     read_artifact,
     run_file,
 )
-from wandbkeras.store.seal import Segment, read_segments
 from wandbkeras.store.source import Source
 from wandbkeras.store.state import Event, RunState
 from wandbkeras.store.tables import StoredTable
 
 State = Literal["running", "finished", "failed", "crashed", "preempted"]
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class AttemptView:
-    """One attempt as found: what is sealed, what is still in its journal, what they add up to."""
-
-    number: int
-    manifest: Manifest
-    tail: Segment
-    state: RunState
 
 
 class StoredRun:
@@ -138,33 +125,7 @@ class StoredRun:
     @cached_property
     def folded(self) -> RunState:
         """The attempts' records added up: config, summary, definitions, artifacts, counts."""
-        total = RunState()
-        for view in self.attempts:
-            state = view.state
-            if state.resumed:  # went on with all that the attempt before it had
-                total.config, total.summary = {}, {}
-                total.metrics = MetricTable()
-            total.config.update(state.config)
-            total.summary.update(state.summary)
-            total.metrics.absorb(state.metrics)
-            total.artifacts.extend(state.artifacts)
-            total.dropped_artifacts.extend(state.dropped_artifacts)
-            total.files.update(state.files)
-            total.dropped += state.dropped
-            total.dropped_events += state.dropped_events
-            total.failures += state.failures
-            # An attempt that died at once has no time of its own.
-            total.runtime = max(total.runtime, state.runtime)
-            total.last_seen = state.last_seen
-            total.process = state.process
-        with_rows = [view for view in self.attempts if view.state.last_step is not None]
-        if with_rows:
-            last = [view.state for view in with_rows if view.number == with_rows[-1].number]
-            furthest = max(last, key=lambda state: state.last_step or 0)
-            total.last_step = furthest.last_step
-            total.last_row_timestamp = furthest.last_row_timestamp
-        dropped = set(total.dropped_artifacts)
-        total.artifacts = [name for name in total.artifacts if name not in dropped]
+        total = added_up(self.attempts)
         total.exit_code = self.exit_code
         total.preempting = self.preempting
         return total
@@ -311,7 +272,9 @@ class StoredRun:
         """Return the tables that count."""
         return self._settled(
             lambda: [
-                table for view, upto in self._spans() for table in merge.before(parts(view), upto)
+                table
+                for view, upto in spans(self.attempts)
+                for table in merge.before(parts(view), upto)
             ]
         )
 
@@ -367,23 +330,6 @@ class StoredRun:
         )
         return [*itertools.chain(*sealed), *view.tail.events]
 
-    def _spans(self) -> list[tuple[AttemptView, int | None]]:
-        """Pair each writer's view with the step at which a later attempt takes over, if any."""
-        with_rows = {view.number for view in self.attempts if view.state.rows}
-        starts = {
-            view.number: view.state.from_step
-            for view in self.attempts
-            if view.number in with_rows - {0} and view.state.from_step is not None
-        }
-        later = (
-            [start for number, start in starts.items() if number > view.number]
-            for view in self.attempts
-        )
-        return [
-            (view, min(after, default=None))
-            for view, after in zip(self.attempts, later, strict=True)
-        ]
-
     def _history_parts(self, view: AttemptView, names: Sequence[str] | None) -> Iterator[pa.Table]:
         wanted = None if names is None else [*part_schema.INDEX, part_schema.NULLS, *names]
         for part in view.manifest.parts:
@@ -401,18 +347,3 @@ class StoredRun:
             if part.stream == "histograms":
                 yield self._source.part(part).replace_schema_metadata(None)
         yield columns.histogram_table(view.tail.rows)
-
-
-def read_writer(source: Source, number: int, writer: int) -> AttemptView:
-    """Read a writer's manifest and journal, again if it sealed in between.
-
-    Whether damage in the journal is an error is for ``source`` to say.
-    """
-    while True:
-        manifest = source.manifest(number, writer)
-        state = manifest.state
-        has_ended = state.exit_code is not None  # then there is nothing left to be sealed
-        tail = read_segments(source.layout, number, writer, manifest.segments, state)
-        if has_ended or source.manifest(number, writer).segments == manifest.segments:
-            source.accept(tail.damage)
-            return AttemptView(number, manifest, tail, state)

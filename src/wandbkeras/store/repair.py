@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from wandbkeras.errors import DamagedError, RunningError
 from wandbkeras.store import columns, document
+from wandbkeras.store.attempts import AttemptView, read_writer
 from wandbkeras.store.damage import Damage
 from wandbkeras.store.disk import Disk, make_directories, write_file
 from wandbkeras.store.layout import STREAMS, Layout
@@ -25,7 +26,7 @@ from wandbkeras.store.manifest import read_manifest
 from wandbkeras.store.named_tables import in_writer
 from wandbkeras.store.parquet import Part
 from wandbkeras.store.plain_files import read_file
-from wandbkeras.store.reader import AttemptView, StoredRun, read_writer
+from wandbkeras.store.reader import StoredRun
 from wandbkeras.store.salvage import Salvage
 from wandbkeras.store.seal import keep_damaged, move_damaged, seal_content
 from wandbkeras.store.source import Source

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from wandbkeras.errors import DamagedError
 from wandbkeras.store import document
+from wandbkeras.store.attempts import AttemptView, read_writer
 from wandbkeras.store.cleaned import cleaned_blobs
 from wandbkeras.store.damage import Damage
 from wandbkeras.store.layout import Layout
 from wandbkeras.store.named_tables import NamedTable, in_writer
 from wandbkeras.store.parquet import file_sha256
-from wandbkeras.store.reader import AttemptView, read_writer
 from wandbkeras.store.salvage import Salvage
 from wandbkeras.store.schema import ArtifactVersion, TableFile, read_info
 
