@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from wandbkeras.sync import engine
 from wandbkeras.sync.options import Options, Result
 
 ROWS = 30
+# For starting W&B's client and reading back once more, on a machine that does other things too.
+SLACK_S = 20
 
 
 @pytest.fixture
@@ -99,6 +102,28 @@ def test_what_is_refused_is_not_verified_and_completed_later(
     assert text in str(refused.error)
     assert receipts(finished) == []
 
+    wandb_server.clear_faults()
+    assert sync_one(finished).error is None
+    assert_all_is_there_once(wandb_server)
+
+
+@pytest.mark.parametrize("wait", ["1", "600"])
+def test_a_server_that_puts_everybody_off_is_named_in_time(
+    wait: str, finished: Path, wandb_server: LoopbackServer
+) -> None:
+    """Whether it does so from the first question on, or once metrics are being sent."""
+    busy = {"status": 429, "headers": {"Retry-After": wait}}
+    started = time.monotonic()
+    wandb_server.add_fault("status", **busy)
+    first = sync_one(finished, timeout_s=3)
+    wandb_server.clear_faults()
+    sending = partial(wandb_server.add_fault, "status", kind="file_stream", **busy)
+    second = sync_and_meanwhile(finished, sending, timeout_s=3)
+    for result in (first, second):
+        assert result.error is not None
+        assert result.error.retryable
+        assert "HTTP 429" in str(result.error)
+    assert time.monotonic() - started < 2 * (3 + SLACK_S)
     wandb_server.clear_faults()
     assert sync_one(finished).error is None
     assert_all_is_there_once(wandb_server)

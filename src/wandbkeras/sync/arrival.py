@@ -128,7 +128,8 @@ def _not_verified(
 ) -> SyncError:
     cause = ""
     if said.timed_out:
-        cause = " (the upload did not end in time)"
+        again = f": the server answered {said.retried}" if said.retried else ""
+        cause = f" (the upload did not end in time{again})"
     elif said.complaint:
         if remote is None and not said.shared:
             return RefusedError(f"{plan.destination}: the run was refused: {said.complaint}")

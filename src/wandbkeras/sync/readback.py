@@ -9,9 +9,13 @@ import base64
 import os
 import re
 import socket
+import urllib.error
+import urllib.request
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
+from http import HTTPStatus
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -38,6 +42,7 @@ _CONNECT_SECONDS = 10.0
 # wandb would ask again for minutes, and a process that ends would wait for it.
 _RETRIES = 2
 _ANSWER_SECONDS = 20
+_GLANCE_SECONDS = 2.0
 _INSTANT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?")
 
 
@@ -45,6 +50,7 @@ class Server:
     """A W&B server, reached with wandb's own settings and credentials."""
 
     def __init__(self, base_url: str | None = None, timeout_s: int = _ANSWER_SECONDS) -> None:
+        timeout_s = min(timeout_s, _ANSWER_SECONDS)
         self.base_url = (base_url or configured_base_url()).rstrip("/")
         _check_reachable(self.base_url)
         with _mapped(self.base_url):
@@ -260,6 +266,19 @@ def _check_reachable(base_url: str) -> None:
         ) from error
 
 
+def _told_directly(base_url: str) -> str:
+    """Say whether the server puts everybody off, which wandb doesn't say while it waits."""
+    try:
+        urllib.request.urlopen(f"{base_url}/graphql", data=b"{}", timeout=_GLANCE_SECONDS).close()
+    except urllib.error.HTTPError as error:
+        if error.code == HTTPStatus.TOO_MANY_REQUESTS:
+            wait = error.headers.get("Retry-After")
+            return f" (HTTP 429: it is to be asked again after {wait} s)" if wait else " (HTTP 429)"
+    except (OSError, ValueError, HTTPException):
+        pass
+    return ""
+
+
 @contextmanager
 def _mapped(base_url: str) -> Iterator[None]:
     """Map what wandb raises to this package's errors."""
@@ -279,6 +298,8 @@ def _mapped_error(base_url: str, error: Exception) -> SyncError:
         kind: type[SyncError] = CredentialsError if refused else SyncError
         return kind(f"{base_url}: {text}")
     text = _line(failure)
+    if failure.response is None:  # maybe it was told to wait, and does, for longer than we do
+        text += _told_directly(base_url)
     status = failure.response.http_status if failure.response else 0
     if status == 401:
         return CredentialsError(f"{base_url} refuses the key: {text}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -55,7 +56,8 @@ class Session:
                 if self._failure is not None:
                     raise self._failure
                 try:
-                    server = self._local.server = Server(self.base_url)
+                    patience_s = max(1, math.ceil(self.options.timeout_s))
+                    server = self._local.server = Server(self.base_url, patience_s)
                 except WandbkerasError as error:
                     self._failure = error
                     raise

@@ -7,6 +7,7 @@ to name a cause, and reading back decides.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import subprocess
@@ -32,6 +33,8 @@ runpy.run_module("wandb", run_name="__main__", alter_sys=True)
 """
 _END_SECONDS = 10.0
 _GLANCE_SECONDS = 0.5
+# What wandb's log says when an answer was an error after which it asks again, by itself for ever.
+_AGAIN = "api: retrying HTTP error"
 # A line of wandb's about an error, or the last one of a traceback; names of runs are no trouble.
 _TROUBLE = re.compile(r"(?:wandb: )?\s*(?:ERROR|[\w.]*Error:)\s+(.+)")
 
@@ -40,12 +43,14 @@ _TROUBLE = re.compile(r"(?:wandb: )?\s*(?:ERROR|[\w.]*Error:)\s+(.+)")
 class Upload:
     """What the client said: ``complaint`` is its first line about trouble, if any.
 
-    ``shared`` by several runs, any of which may be meant.
+    ``shared`` by several runs, any of which may be meant. ``retried`` is the error that the server
+    answered last, after which the client asked again.
     """
 
     complaint: str | None
     timed_out: bool
     shared: bool = False
+    retried: str | None = None
 
 
 def upload(
@@ -108,7 +113,12 @@ def upload(
     finally:
         process.kill()
         os.close(our_end)
-    return Upload(_complaint(output), timed_out, shared=len(directories) > 1)
+    return Upload(
+        _complaint(output),
+        timed_out,
+        shared=len(directories) > 1,
+        retried=_retried(scratch) if timed_out else None,
+    )
 
 
 def _rest(process: subprocess.Popen[bytes]) -> bytes:
@@ -123,3 +133,15 @@ def _complaint(output: bytes) -> str | None:
         if trouble := _TROUBLE.match(line):
             return trouble[1].strip()[:300]
     return None
+
+
+def _retried(scratch: Path) -> str | None:
+    """Return the last error of the server that the client wrote into its log."""
+    found = None
+    for path in scratch.glob("wandb/logs/*.log"):
+        for line in path.read_text(errors="replace").splitlines():
+            if _AGAIN in line:
+                with contextlib.suppress(ValueError):  # a line that was being written
+                    entry = json.loads(line)
+                    found = f"HTTP {entry.get('status')} from {entry.get('url')}"
+    return found
