@@ -10,6 +10,7 @@ import pytest
 
 import wandbkeras
 from wandbkeras.errors import UsageError
+from wandbkeras.recording.settings import resolve
 from wandbkeras.store.reader import StoredRun
 from wandbkeras.store.schema import RunInfo
 
@@ -125,6 +126,28 @@ def test_the_run_directory_is_absolute(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
+    ("variables", "arguments", "mode", "live_timeout_s"),
+    [
+        ({}, {}, "offline", 60.0),
+        ({"WANDB_MODE": "online"}, {}, "offline", 60.0),
+        ({"WANDBKERAS_MODE": "live", "WANDBKERAS_LIVE_TIMEOUT": "5.5"}, {}, "live", 5.5),
+        ({"WANDBKERAS_MODE": "offline"}, {"mode": "live", "live_timeout": 0}, "live", 0.0),
+        ({}, {"mode": "online"}, "live", 60.0),
+    ],
+)
+def test_live_mode_is_asked_for_by_our_own_name(
+    variables: dict[str, str], arguments: dict[str, Any], mode: str, live_timeout_s: float
+) -> None:
+    """wandb's word means it in the call, but its variable sends nothing anywhere."""
+    nothing = dict.fromkeys(
+        ("project", "entity", "directory", "id", "name", "group", "job_type", "tags", "notes",
+         "resume", "mode")
+    )  # fmt: skip
+    found = resolve(created=0.0, environ=variables, **{**nothing, **arguments})
+    assert (found.mode, found.live_timeout_s) == (mode, live_timeout_s)
+
+
+@pytest.mark.parametrize(
     ("variables", "disabled"),
     [
         ({}, False),
@@ -169,8 +192,12 @@ def test_the_environment_may_disable(
         ({"tags": [""]}, "tag ''"),
         ({"tags": [5]}, "tags: received 5; expected strings"),
         ({"resume": "maybe"}, "resume 'maybe': expected one of allow, must, never, auto"),
-        ({"mode": "online"}, "mode 'online': expected one of offline, live, disabled"),
-        ({"mode": "live"}, 'mode "live" is not there yet'),
+        ({"mode": "shared"}, "mode 'shared': expected one of offline, live, disabled"),
+        (
+            {"live_timeout": -1},
+            "live_timeout: received -1; expected a number of seconds, 0 or more",
+        ),
+        ({"live_timeout": "soon"}, "live_timeout: received 'soon'"),
     ],
 )
 def test_a_wrong_argument_is_named(

@@ -12,6 +12,7 @@ from wandbkeras.errors import WandbkerasError
 from wandbkeras_cli.clean import clean
 from wandbkeras_cli.export import export
 from wandbkeras_cli.imports import import_
+from wandbkeras_cli.live import live
 from wandbkeras_cli.ls import ls
 from wandbkeras_cli.output import print_json, say
 from wandbkeras_cli.repair import repair
@@ -43,6 +44,7 @@ def cli() -> None:
 cli.add_command(clean)
 cli.add_command(export)
 cli.add_command(import_)
+cli.add_command(live)
 cli.add_command(ls)
 cli.add_command(repair)
 cli.add_command(show)

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from wandbkeras.errors import SyncError, WandbkerasError, gravest
+from wandbkeras.store.live import LiveState
 from wandbkeras.store.reader import StoredRun
 from wandbkeras.sync.status import Pending, Place, Status, run_status
 from wandbkeras_cli.output import (
@@ -72,6 +73,7 @@ def _describe(path: Path, state_dir: Path | None) -> dict[str, Any]:
         "arrived": found.arrived,
         "pending": asdict(found.pending),
         "destinations": [_place(place) for place in found.places],
+        "live": _live(found.live),
         "error": None,
         "exit_code": _exit_code(found),
     }
@@ -112,6 +114,27 @@ def _place(place: Place) -> dict[str, Any]:
     }
 
 
+def _live(state: LiveState | None) -> dict[str, Any] | None:
+    if state is None:
+        return None
+    process = {name: state.process.get(name) for name in ("pid", "host")}
+    return {
+        **process,
+        "phase": state.phase,
+        "rows": state.rows,
+        "error": state.error,
+        "time": state.time,
+    }
+
+
+def _live_text(live: dict[str, Any]) -> str:
+    """Say what the uploader does, or why it does nothing."""
+    said = {"gone": "was killed", "waiting": "tries again"}.get(live["phase"], live["phase"])
+    reason = f": {live['error']}" if live["error"] else ""
+    who = "" if live["phase"] == "not started" else f" (process {live['pid']} on {live['host']})"
+    return f"live: the uploader{who} {said}{reason}"
+
+
 def _print(runs: list[dict[str, Any]]) -> None:
     """Print a line for each destination of each run, and one for each reason."""
     good = [run for run in runs if run["error"] is None]
@@ -121,6 +144,8 @@ def _print(runs: list[dict[str, Any]]) -> None:
             rows.append((run["run_id"], run["name"] or "-", run["state"], *_cells(run, place)))
             if place and place["failure"]:
                 reasons.append(f"{run['run_id']}: {place['failure']['message']}")
+        if run["live"] is not None:
+            reasons.append(f"{run['run_id']}: {_live_text(run['live'])}")
     if rows:
         print_table(("RUN", "NAME", "STATE", "SYNCED", "PENDING", "VERIFIED", "WHERE"), rows)
     for reason in reasons:

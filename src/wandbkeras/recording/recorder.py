@@ -60,6 +60,7 @@ class Run:
         self._step = first_step
         self._finished = False
         self._before_finish: list[Callable[[], None]] = []
+        self._after_finish: list[Callable[[], None]] = []
         self._traceback: str | None = None
         self._preempting = False
         self._warned_steps = False
@@ -362,6 +363,8 @@ class Run:
         finally:
             self._finished = True
             self._finish(exit_code)
+        while self._after_finish:
+            self._after_finish.pop()()
 
     def _finish(self, exit_code: int | None) -> None:
         if self._writer is None or self._files is None:
@@ -379,6 +382,10 @@ class Run:
         """Call ``action`` once when the run is about to finish: to wait for what still records."""
         if action not in self._before_finish:
             self._before_finish.append(action)
+
+    def after_finish(self, action: Callable[[], None]) -> None:
+        """Call ``action`` once when the run has finished: to wait for what still uploads it."""
+        self._after_finish.append(action)
 
     def sync(self) -> None:
         """Return when everything logged so far survives a power cut (else within a second)."""
@@ -471,6 +478,7 @@ class Run:
         self._writer = self._files = None
         self._tables.detach()
         self._before_finish = []
+        self._after_finish = []
 
     def __enter__(self) -> Run:
         return self

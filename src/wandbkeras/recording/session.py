@@ -13,6 +13,7 @@ from typing import Any
 
 from wandbkeras.errors import DiskFullError, WandbkerasError
 from wandbkeras.recording.exits import ExitCode
+from wandbkeras.recording.live import start_uploader
 from wandbkeras.recording.open_table import OpenTable
 from wandbkeras.recording.opening import open_run, unwritable
 from wandbkeras.recording.preemption import PreemptionWatch, resolve_signals
@@ -44,6 +45,7 @@ def init(
     save_code: bool | None = None,
     system_metrics: bool | float | None = None,
     preempt_signals: Iterable[str | int] | str | bool | None = None,
+    live_timeout: float | None = None,
 ) -> Run:
     """Start a run and make it the active one; no network, account or key is needed.
 
@@ -56,7 +58,9 @@ def init(
         config: the hyperparameters, a dict or an argparse.Namespace.
         resume: ``allow``, ``must``, ``never`` or ``auto``: whether a run of this id that is in the
             store already goes on. It is never overwritten.
-        mode: ``offline`` (default: record into the store) or ``disabled`` (record nothing).
+        mode: ``offline`` (default: record into the store), ``live`` (or wandb's ``online``: a
+            process beside this one uploads what is recorded at once) or ``disabled`` (record
+            nothing); else from ``WANDBKERAS_MODE``.
         on_full: what happens when the disk is full: ``drop`` (default: training goes on, what is
             not recorded is counted) or ``raise`` (:class:`wandbkeras.errors.DiskFullError`); else
             from ``WANDBKERAS_ON_FULL``.
@@ -72,6 +76,8 @@ def init(
         preempt_signals: the names of the signals by which the job is told that it is about to be
             ended, False for none (default: SIGTERM and SIGUSR1); else from
             ``WANDBKERAS_PREEMPT_SIGNALS``. See :meth:`Run.mark_preempting`.
+        live_timeout: the seconds that ``finish`` waits in live mode for what has not arrived yet
+            (default: 60); else from ``WANDBKERAS_LIVE_TIMEOUT``.
 
     Raises:
         UsageError: an argument is wrong, or W&B would refuse it.
@@ -107,6 +113,7 @@ def init(
         environment=environment,
         save_code=save_code,
         system_metrics=system_metrics,
+        live_timeout=live_timeout,
     )
     signals = resolve_signals(preempt_signals, os.environ)
     plain = plain_config(config or {})
@@ -124,6 +131,8 @@ def init(
         watch.start()
         run.before_finish(watch.stop)
     record_surroundings(run, settings.switches)
+    if settings.mode == "live":
+        start_uploader(run, settings.live_timeout_s)
     return run
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import re
@@ -24,6 +25,9 @@ Mode = Literal["offline", "live", "disabled"]
 Resume = Literal["allow", "must", "never", "auto"]
 
 MODES = ("offline", "live", "disabled")
+# wandb's word for it.
+_LIVE_TOO = "online"
+DEFAULT_LIVE_TIMEOUT_S = 60.0
 RESUMES = ("allow", "must", "never", "auto")
 ON_FULL = ("drop", "raise")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|[kKMGT]B|[KMGT]iB)?")
@@ -46,6 +50,7 @@ class Settings:
     on_full: OnFull = "drop"
     max_bytes: int | None = None
     switches: Switches = field(default_factory=Switches)
+    live_timeout_s: float = DEFAULT_LIVE_TIMEOUT_S
 
 
 def resolve(
@@ -67,6 +72,7 @@ def resolve(
     environment: bool | None = None,
     save_code: bool | None = None,
     system_metrics: bool | float | None = None,
+    live_timeout: float | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Settings:
     """Return the settings; UsageError names an argument that W&B or the store would refuse."""
@@ -100,6 +106,11 @@ def resolve(
         ),
         switches=resolve_switches(
             env, environment=environment, save_code=save_code, system_metrics=system_metrics
+        ),
+        live_timeout_s=_check_live_timeout(
+            env.get("WANDBKERAS_LIVE_TIMEOUT") or DEFAULT_LIVE_TIMEOUT_S
+            if live_timeout is None
+            else live_timeout
         ),
     )
 
@@ -160,18 +171,31 @@ def _check_on_full(on_full: str) -> OnFull:
 
 
 def _check_mode(mode: str) -> Mode:
+    if mode == _LIVE_TOO:
+        return "live"
     if mode not in MODES:
         raise UsageError(f"mode {mode!r}: expected one of {', '.join(MODES)}")
-    if mode == "live":
-        raise UsageError('mode "live" is not there yet: record with mode="offline", then sync')
     return mode  # type: ignore[return-value]
+
+
+def _check_live_timeout(value: float | str) -> float:
+    """Return seconds, given as a number or as its text."""
+    try:
+        seconds = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise UsageError(
+            f"live_timeout: received {value!r}; expected a number of seconds, 0 or more"
+        )
+    return seconds
 
 
 def _environment_mode(env: Mapping[str, str]) -> str:
     """Return the mode that the environment asks for.
 
-    wandb's ``WANDB_MODE=online`` is for jobs that reach a server; recording needs none, so of its
-    values only ``disabled`` means something here.
+    wandb's ``WANDB_MODE=online`` is its default and says little of a job; recording needs no
+    server, and uses none unless told so by our own name. Of its values only ``disabled`` counts.
     """
     if mode := env.get("WANDBKERAS_MODE"):
         return mode

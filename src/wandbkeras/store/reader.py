@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from wandbkeras.errors import DamagedError, NotFoundError
 from wandbkeras.store import columns, merge, named_tables, part_schema
@@ -231,9 +232,21 @@ class StoredRun:
         empty = part_schema.HISTOGRAM_SCHEMA.empty_table()
         return pa.concat_tables([empty, *tables]).sort_by("_step")
 
-    def rows(self) -> Iterator[Row]:
-        """Yield the merged history row by row, histograms included."""
-        return columns.read_rows(self.history(), self.histograms())
+    def rows(self, start: int = 0) -> Iterator[Row]:
+        """Yield the merged history row by row, from number ``start``, histograms included."""
+        history, histograms = self.history().slice(start), self.histograms()
+        if start and len(history):
+            first = history["_step"][0]
+            histograms = histograms.filter(pc.greater_equal(histograms["_step"], first))
+        return columns.read_rows(history, histograms)
+
+    @property
+    def lineage(self) -> object:
+        """Which attempts and writers there are, and where later ones take over.
+
+        While that stays equal, rows are only added, after those that are settled.
+        """
+        return self.info, tuple((view.number, upto) for view, upto in spans(self.attempts))
 
     def tables(self) -> list[StoredTable]:
         """Return the tables and images that the rows of the merged history name, in their order.

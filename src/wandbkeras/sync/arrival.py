@@ -36,6 +36,7 @@ def await_arrival(
     compared: list[range],
     deadline: float,
     patience_s: float,
+    comes_again: bool,
     stopping: threading.Event,
     progress: Callable[[str], None],
 ) -> RemoteRun:
@@ -46,7 +47,7 @@ def await_arrival(
 
     ``compared`` are the rows that are read, ``deadline`` is on the monotonic clock. What was
     refused stays refused: only what may still be on its way is waited for, and ``patience_s`` for
-    counts that lag.
+    counts that lag. A server that does not answer is left to the next sync if one ``comes_again``.
     """
     pause = _FIRST_PAUSE_S
     lagging_until = time.monotonic() + patience_s
@@ -61,6 +62,8 @@ def await_arrival(
                 return remote
             failure = _not_verified(plan, remote, missing, said)
         except UnreachableError as error:
+            if comes_again:
+                raise
             failure = error
         left = deadline - time.monotonic()
         if left <= 0:

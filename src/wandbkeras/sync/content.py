@@ -40,6 +40,7 @@ from wandbkeras.sync.digests import HistoryDigest
 from wandbkeras.sync.held_tables import HeldTables
 from wandbkeras.sync.imported import FOLDER, Imported
 from wandbkeras.sync.media import Rendered, media_path, rendered
+from wandbkeras.sync.ongoing import NOTHING, Proven
 
 # What W&B's client itself keeps in a summary and in a config; it drops what others put there.
 CLIENTS_SUMMARY = frozenset({"_wandb", "_step"})
@@ -51,13 +52,19 @@ _PLAIN = frozenset({float, int, bool, str, type(None)})
 class Content:
     """A stored run as W&B must hold it; ``namespace`` tells its place from all others there.
 
-    ``choice`` is what of it is meant: all, unless said otherwise.
+    ``choice`` is what of it is meant: all, unless said otherwise. ``proven`` is what this process
+    has read back before: those rows are not read again.
     """
 
     def __init__(
-        self, run: StoredRun, namespace: Sequence[str] = (), choice: Choice | None = None
+        self,
+        run: StoredRun,
+        namespace: Sequence[str] = (),
+        choice: Choice | None = None,
+        proven: Proven = NOTHING,
     ) -> None:
         self.run = run
+        self.proven = proven
         self._namespace = namespace
         self.choice = (choice or Choice()).of(run)
         self.imported = Imported(run)
@@ -70,8 +77,11 @@ class Content:
         self.process: Mapping[str, Any] = run.attempts[0].state.process if run.attempts else {}
         self.exit_code: int = total.exit_code if total.exit_code is not None else 1
         # What W&B does not take: metric to the steps at which it stands, each with the reason.
-        self._beyond: dict[str, dict[int | None, str]] = {}
-        self._history_digest: str | None = None
+        self._beyond: dict[str, dict[int | None, str]] = {
+            key: {step: reason for step, reason in found.items() if step is not None}
+            for key, found in proven.beyond.items()
+        }
+        self._digest: HistoryDigest | None = None
 
     @cached_property
     def started(self) -> float:
@@ -106,13 +116,14 @@ class Content:
 
     def rows(self, start: int = 0) -> Iterator[Row]:
         """Yield the rows from number ``start``, their values as W&B holds them."""
-        # They are read as rarely as can be: who reads all of them the first time digests them.
-        if start or self._history_digest is not None:
+        # They are read as rarely as can be: who reads all of them the first time digests them; all
+        # that are not proven.
+        if start != self.proven.rows or self._digest is not None:
             return self._rows(start)
-        return self._digested(self._rows())
+        return self._digested(self._rows(start))
 
-    def _rows(self, start: int = 0) -> Iterator[Row]:
-        for row in islice(self.run.rows(), start, len(self.steps)):
+    def _rows(self, start: int) -> Iterator[Row]:
+        for row in islice(self.run.rows(start), max(0, len(self.steps) - start)):
             values = self.choice.metrics(row.values)
             if not limits.are_few_numbers(values):
                 if not _PLAIN.issuperset(map(type, values.values())):
@@ -124,25 +135,30 @@ class Content:
                 yield Row(row.step, row.timestamp, row.runtime, values, row.attempt)
 
     def _digested(self, rows: Iterator[Row]) -> Iterator[Row]:
-        digest = HistoryDigest()
+        digest = self.proven.digest.copy()
         for row in rows:
             digest.add(row)
             yield row
-        self._history_digest = str(digest)
+        self._digest = digest
 
     @property
-    def history_digest(self) -> str:
-        """The digest of the rows, for which all of them have to have been read."""
-        if self._history_digest is None:
-            deque(self.rows(), maxlen=0)
-        assert self._history_digest is not None
-        return self._history_digest
+    def history_digest(self) -> HistoryDigest:
+        """The digest of the rows, for which all have to have been read that are not proven."""
+        if self._digest is None:
+            deque(self.rows(self.proven.rows), maxlen=0)
+        assert self._digest is not None
+        return self._digest
+
+    @property
+    def beyond(self) -> Mapping[str, Mapping[int | None, str]]:
+        """What W&B does not take and is not sent: metric to steps, None for the summary."""
+        _ = self.history_digest, self.summary
+        return {key: found for key, found in self._beyond.items() if found}
 
     @property
     def beyond_limits(self) -> list[str]:
         """What W&B does not take and is not sent, a line a metric."""
-        _ = self.history_digest, self.summary
-        return [_beyond_text(key, found) for key, found in self._beyond.items()]
+        return [_beyond_text(key, found) for key, found in self.beyond.items()]
 
     @property
     def adapted(self) -> list[str]:
@@ -200,7 +216,12 @@ class Content:
 
     @cached_property
     def samples(self) -> list[Event]:
-        """The system metrics, a sample each; what is no number of JSON is not among them."""
+        """The system metrics, a sample each; what is no number of JSON is not among them.
+
+        None of a running run while they are not due.
+        """
+        if self.is_running and not self.proven.are_samples_due:
+            return []
         return [
             Event(event.type, event.timestamp, metrics)
             for event in self.run.events()

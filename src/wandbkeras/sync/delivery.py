@@ -15,6 +15,7 @@ from wandbkeras.sync.artifacts import Artifact
 from wandbkeras.sync.compare import match_artifacts
 from wandbkeras.sync.digests import digest_of
 from wandbkeras.sync.history import spans
+from wandbkeras.sync.ongoing import Proven, samples_due
 from wandbkeras.sync.options import Result
 from wandbkeras.sync.plan import Plan, make_plan, plan_bytes, sent_meanwhile
 from wandbkeras.sync.readback import VERSION
@@ -165,7 +166,9 @@ class Delivery:
         assert self._plan is not None
         plan, options = self._plan, self.session.options
         said = self._trouble or said
-        compared = spans(len(self.content.steps), options.level, self.run.info.id)
+        proven = self.content.proven
+        known = min(proven.rows, plan.first_row)
+        compared = spans(len(self.content.steps), options.level, self.run.info.id, known)
         if said is None:
             assert plan.remote is not None
             remote = plan.remote
@@ -179,11 +182,14 @@ class Delivery:
                 deadline=self.started + options.timeout_s,
                 # A run alone is what the trouble is about; of several only one may be.
                 patience_s=options.settle_s if said.shared or not said.complaint else 0.0,
+                comes_again=self.session.ongoing is not None,
                 stopping=self.session.stopping,
                 progress=self.session.progress,
             )
-        receipt = self._receipt(plan, remote, sum(map(len, compared)))
+        rows_compared = min(proven.rows_compared, known) + sum(map(len, compared))
+        receipt = self._receipt(plan, remote, rows_compared)
         self._write(receipt)
+        self._remember(plan, remote, rows_compared)
         result = Result(self.run.path, self.run.info.id, "verified", receipt)
         if said is None:
             return result
@@ -210,7 +216,7 @@ class Delivery:
             rows=len(content.steps),
             level=self.session.options.level,
             rows_compared=rows_compared,
-            history_digest=content.history_digest,
+            history_digest=str(content.history_digest),
             summary_digest=digest_of(content.summary),
             config_digest=digest_of(content.config),
             files=len(content.files),
@@ -232,6 +238,23 @@ class Delivery:
                 *([_SYSTEM_METRICS] if content.imported.records or content.is_running else []),
             ],
         )
+
+    def _remember(self, plan: Plan, remote: RemoteRun, rows_compared: int) -> None:
+        """Let the next sync of an ongoing one begin where this one has ended."""
+        content, ongoing = self.content, self.session.ongoing
+        if ongoing is None:
+            return
+        due = samples_due(len(content.samples)) if plan.samples else content.proven.samples_due
+        proven = Proven(
+            lineage=self.run.lineage,
+            remote=remote,
+            rows=len(content.steps),
+            rows_compared=rows_compared,
+            digest=content.history_digest,
+            beyond=content.beyond,
+            samples_due=due,
+        )
+        ongoing.remember((self.destination, self._choice.suffix), proven)
 
     def _write(self, receipt: Receipt) -> None:
         directory = self.session.directory(self.run)

@@ -36,5 +36,11 @@ class HistoryDigest:
     def add(self, row: Row) -> None:
         self._sha256.update(_encode([row.step, row.timestamp, row.runtime, row.values]))
 
+    def copy(self) -> HistoryDigest:
+        """Return one that goes on from here, while this one stays as it is."""
+        copied = HistoryDigest()
+        copied._sha256 = self._sha256.copy()
+        return copied
+
     def __str__(self) -> str:
         return self._sha256.hexdigest()

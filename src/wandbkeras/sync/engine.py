@@ -15,6 +15,7 @@ from pathlib import Path
 from wandbkeras.errors import WandbkerasError
 from wandbkeras.store.reader import StoredRun
 from wandbkeras.sync.batch import Task, batches, deliver, failed
+from wandbkeras.sync.ongoing import Ongoing
 from wandbkeras.sync.options import Options, Result
 from wandbkeras.sync.session import Session
 
@@ -24,13 +25,15 @@ def sync(
     options: Options | None = None,
     *,
     progress: Callable[[str], None] = lambda text: None,
+    ongoing: Ongoing | None = None,
 ) -> Iterator[Result]:
     """Bring the runs at ``paths`` to their destinations; yield how each one ended, in their order.
 
     One run that can't be synced never holds up the others; a server that can't be reached is asked
-    once. ``progress`` is called by several threads.
+    once. ``progress`` is called by several threads. ``ongoing`` is what the syncs of a run that
+    grows share, one after the other.
     """
-    session = Session(options or Options(), progress)
+    session = Session(options or Options(), progress, ongoing)
     results: dict[int, Result] = {}
     tasks: list[Task] = []
     for number, path in enumerate(paths):

@@ -18,8 +18,8 @@ FULL_ROWS = 250_000
 SAMPLE_PAGES = 50
 
 
-def spans(count: int, level: Level, seed: str) -> list[range]:
-    """Return which of ``count`` rows are compared, in order.
+def spans(count: int, level: Level, seed: str, start: int = 0) -> list[range]:
+    """Return which of ``count`` rows are compared, in order, of those from number ``start``.
 
     A sample is the first and the last page of a long history and others at random, which are the
     same for the same ``seed``.
@@ -29,8 +29,11 @@ def spans(count: int, level: Level, seed: str) -> list[range]:
     >>> len(spans(10**7, "sample", "k3j9x2ab")), sum(map(len, spans(10**7, "sample", "k3j9x2ab")))
     (50, 50000)
     """
-    if level == "counts" or not count:
+    if level == "counts" or count <= start:
         return []
+    if start:
+        found = spans(count - start, level, seed)
+        return [range(span.start + start, span.stop + start) for span in found]
     if level == "full" or count <= FULL_ROWS:
         return [range(count)]
     last = -(-count // PAGE_ROWS) - 1
@@ -45,7 +48,8 @@ def history_differences(
     content: Content, server: Server, entity: str, destination: Destination, compared: list[range]
 ) -> Iterator[str]:
     """Yield what differs in the rows ``compared``, which the server should hold."""
-    rows, at = content.rows(), 0
+    at = compared[0].start if compared else 0
+    rows = content.rows(at)
     for span in compared:
         steps = content.steps[span.start : span.stop]
         found = server.rows(entity, destination.project, destination.run_id, steps)

@@ -26,13 +26,19 @@ from wandbkeras.store.process import STALE_SECONDS, describe_process, is_alive
 HEARTBEAT_S = 15.0
 _TRIES = 4
 _LONGEST_PAUSE_S = 0.5
+_PATIENCE_S = 30.0
 _SUFFIX, _UNFINISHED = ".lock", ".unlocked"
 
 
 class Locks:
-    """The locks that this process holds, with one thread that shows that it lives."""
+    """The locks that this process holds, with one thread that shows that it lives.
 
-    def __init__(self) -> None:
+    ``who`` it is, is told to those who find a lock taken. Who says that holds it for moments, again
+    and again, so others wait for their turn.
+    """
+
+    def __init__(self, who: str = "") -> None:
+        self._who = who
         self._held: dict[Path, Path] = {}
         self._mutex = threading.Lock()
         self._stop = threading.Event()
@@ -44,15 +50,20 @@ class Locks:
         UsageError where no file can be made: no receipt could be written either. ``purpose`` is
         what the other one does, as the message says it.
         """
-        for attempt in range(_TRIES):
-            mine = _announce(directory)
+        tries, patient_until = 0, time.monotonic() + _PATIENCE_S
+        while True:
+            mine = _announce(directory, self._who)
             others = [other for other in _living(directory, mine) if other != mine]
             if not others:
                 self._hold(directory, mine)
                 return
             mine.unlink()
-            if attempt < _TRIES - 1:  # perhaps it came at the same moment and has given way, too
-                time.sleep(random.uniform(0.0, _LONGEST_PAUSE_S))
+            tries += 1
+            takes_turns = not self._who and any(map(_who, others))
+            if tries >= _TRIES and not (takes_turns and time.monotonic() < patient_until):
+                break
+            # Perhaps it came at the same moment and has given way, too.
+            time.sleep(random.uniform(0.0, _LONGEST_PAUSE_S))
         raise LockedError(
             f"{directory}: {_owner(others[0])} {purpose}: try again when it has ended"
         )
@@ -87,14 +98,14 @@ class Locks:
                     path.touch()
 
 
-def _announce(directory: Path) -> Path:
+def _announce(directory: Path, who: str) -> Path:
     path = directory / f"{secrets.token_hex(8)}{_SUFFIX}"
     # Whole from the first moment: of one who was killed while writing nobody could tell that.
     unfinished = path.with_suffix(_UNFINISHED)
     try:
         make_directories(Disk(), directory)
         with unfinished.open("x") as file:
-            json.dump(describe_process(), file)
+            json.dump({**describe_process(), "who": who}, file)
         unfinished.rename(path)
     except OSError as error:
         raise UsageError(
@@ -133,8 +144,15 @@ def _process(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def _who(path: Path) -> str:
+    with suppress(OSError):  # just given back
+        return str(_process(path).get("who", ""))
+    return ""
+
+
 def _owner(path: Path) -> str:
     with suppress(OSError):
         process = _process(path)
-        return f"process {process.get('pid')} on {process.get('host')}"
+        who = f"{process['who']}, " if process.get("who") else ""
+        return f"{who}process {process.get('pid')} on {process.get('host')}"
     return "another process"

@@ -26,6 +26,7 @@ from wandbkeras.sync.compare import (
 from wandbkeras.sync.content import Content
 from wandbkeras.sync.destination import Destination
 from wandbkeras.sync.history import history_differences, spans
+from wandbkeras.sync.ongoing import NOTHING
 from wandbkeras.sync.readback import Server
 from wandbkeras.sync.receipt import Level
 from wandbkeras.sync.remote import RemoteRun
@@ -77,6 +78,11 @@ def make_plan(
     seconds: it lags behind, and the client appends after the true one.
     """
     entity = destination.entity or server.default_entity
+    if (remote := content.proven.remote) is not None:
+        # What this process has read back is still there; `sent_meanwhile` says so before it sends.
+        plan = _missing(content, remote, destination, entity, server, level, keep_alive_s)
+        if not plan.complete:
+            return plan
     ask = partial(
         server.find,
         entity,
@@ -101,6 +107,19 @@ def make_plan(
             files=tuple(content.files),
             samples=content.samples,
         )
+    return _missing(content, remote, destination, entity, server, level, keep_alive_s)
+
+
+def _missing(
+    content: Content,
+    remote: RemoteRun,
+    destination: Destination,
+    entity: str,
+    server: Server,
+    level: Level,
+    keep_alive_s: float | None,
+) -> Plan:
+    """Return the plan for a run that the server has."""
     held = held_rows(content, remote, server, entity, destination, level)
     missing = missing_artifacts(content, remote)
     files = tuple(file_differences(content, remote))
@@ -136,7 +155,12 @@ def sent_meanwhile(
 def _is_settled(content: Content, remote: RemoteRun) -> bool:
     """Whether no row is missing, or none can have come for long enough."""
     quiet_s = time.time() - remote.heartbeat
-    return remote.line_count >= len(content.steps) or quiet_s > _QUIET_S
+    held, proven = remote.line_count, content.proven
+    return (
+        held >= len(content.steps)
+        or (proven is not NOTHING and held == proven.rows)
+        or quiet_s > _QUIET_S
+    )
 
 
 def held_rows(
@@ -159,7 +183,9 @@ def held_rows(
         )
     if level == "counts" and remote.line_count < len(content.steps):
         level = "sample"  # what is gone on after must be the run's own
-    compared = spans(remote.line_count, level, content.info.id)
+    # A server that holds less than was read back once has lost something: all of it is compared.
+    proven = content.proven.rows if remote.line_count >= content.proven.rows else 0
+    compared = spans(remote.line_count, level, content.info.id, proven)
     for text in history_differences(content, server, entity, destination, compared):
         raise ConflictError(f"{destination}: the server holds something else: {text}")
     return remote.line_count

@@ -52,7 +52,7 @@ class Server:
     def __init__(self, base_url: str | None = None, timeout_s: int = _ANSWER_SECONDS) -> None:
         timeout_s = min(timeout_s, _ANSWER_SECONDS)
         self.base_url = (base_url or configured_base_url()).rstrip("/")
-        _check_reachable(self.base_url)
+        check_reachable(self.base_url)
         with _mapped(self.base_url):
             self._api = wandb.Api(overrides={"base_url": self.base_url}, timeout=timeout_s)
             entity = self._api.default_entity
@@ -250,7 +250,7 @@ def _hexadecimal(md5: str | None) -> str | None:
         return md5
 
 
-def _check_reachable(base_url: str) -> None:
+def check_reachable(base_url: str) -> None:
     """Fail in seconds, with the reason, where wandb would try again for minutes."""
     parts = urlsplit(base_url)
     if parts.scheme not in ("http", "https") or not parts.hostname:

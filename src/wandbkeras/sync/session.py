@@ -8,15 +8,16 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from wandbkeras.errors import NotVerifiedError, WandbkerasError
+from wandbkeras.errors import NotVerifiedError, SyncError, WandbkerasError
 from wandbkeras.store.reader import StoredRun
 from wandbkeras.sync.choice import OVERRIDES, Choice
 from wandbkeras.sync.content import Content
 from wandbkeras.sync.destination import DEFAULT_PROJECT, Destination
 from wandbkeras.sync.failure import read_failures
 from wandbkeras.sync.lock import Locks
+from wandbkeras.sync.ongoing import NOTHING, Ongoing
 from wandbkeras.sync.options import Options
-from wandbkeras.sync.readback import Server, configured_base_url
+from wandbkeras.sync.readback import Server, check_reachable, configured_base_url
 from wandbkeras.sync.receipt import (
     Receipt,
     fingerprint,
@@ -32,10 +33,13 @@ from wandbkeras.sync.upload import Upload, upload
 class Session:
     """One sync of any number of runs, by several threads."""
 
-    def __init__(self, options: Options, progress: Callable[[str], None]) -> None:
+    def __init__(
+        self, options: Options, progress: Callable[[str], None], ongoing: Ongoing | None = None
+    ) -> None:
         self.options = options
         self.progress = progress
-        self.locks = Locks()
+        self.ongoing = ongoing
+        self.locks = Locks(ongoing.who if ongoing else "")
         # Set when nobody waits for the threads any more.
         self.stopping = threading.Event()
         self.base_url = configured_base_url().rstrip("/")
@@ -78,12 +82,22 @@ class Session:
     def content(self, run: StoredRun, destination: Destination, choice: Choice) -> Content:
         """Return what a destination must hold of a run, to be closed when it is no longer asked."""
         entity = destination.entity or self.server().default_entity
-        return Content(run, (entity, destination.project, destination.run_id), choice)
+        proven = NOTHING
+        if self.ongoing is not None:
+            proven = self.ongoing.proven((destination, choice.suffix), run)
+        return Content(run, (entity, destination.project, destination.run_id), choice, proven)
 
     def upload(self, folders: Sequence[Path], scratch: Path) -> Upload:
         """Upload what is rendered; nothing is said where there is nothing."""
         if not folders:
             return Upload(complaint=None, timed_out=False)
+        if self.ongoing is not None:
+            return self.ongoing.client.upload(
+                folders,
+                base_url=self.base_url,
+                timeout_s=self.options.timeout_s,
+                is_hopeless=self._is_hopeless,
+            )
         return upload(
             folders,
             base_url=self.base_url,
@@ -91,6 +105,16 @@ class Session:
             timeout_s=self.options.timeout_s,
             stopping=self.stopping,
         )
+
+    def _is_hopeless(self) -> bool:
+        """Whether an upload had better be begun again later, when the server answers."""
+        if self.stopping.is_set():
+            return True
+        try:
+            check_reachable(self.base_url)
+        except SyncError:
+            return True
+        return False
 
     def directory(self, run: StoredRun) -> Path:
         """Where the run's receipts lie."""

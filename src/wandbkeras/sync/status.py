@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from wandbkeras.store.live import LiveState, read_live
 from wandbkeras.store.reader import State, StoredRun
 from wandbkeras.sync.artifacts import Artifact, needed_bytes
 from wandbkeras.sync.content import Content
@@ -47,7 +48,8 @@ class Place:
 class Status:
     """Where a run is; ``places`` is empty if no sync of it has begun.
 
-    ``pending`` is what no destination has: nothing once all of it is somewhere.
+    ``pending`` is what no destination has: nothing once all of it is somewhere. ``live`` is what
+    its uploader does, None if it never had one.
     """
 
     path: Path
@@ -56,6 +58,7 @@ class Status:
     state: State
     places: tuple[Place, ...]
     pending: Pending
+    live: LiveState | None = None
 
     @property
     def arrived(self) -> bool:
@@ -81,7 +84,8 @@ def run_status(run: StoredRun, state_directory: Path | None = None) -> Status:
             pending = _NOTHING if arrived else _pending(content, held)
             places.append(Place(destination, held, failure, arrived, pending))
         least = min([p.pending for p in places] or [_pending(content, None)], key=_weight)
-    return Status(run.path, run.info.id, run.info.name, run.state, tuple(places), least)
+    live = read_live(run.layout.receipts)
+    return Status(run.path, run.info.id, run.info.name, run.state, tuple(places), least, live)
 
 
 _NOTHING = Pending(0, 0, 0, 0)

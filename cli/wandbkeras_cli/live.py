@@ -1,0 +1,97 @@
+"""``wandbkeras live``: the uploader that a run in live mode starts beside itself.
+
+Standard input is a pipe of the training process, which closes when that ends, however it ends; what
+is new goes to standard output, one JSON document a line, and is lost if nobody reads it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import sys
+import threading
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from wandbkeras.store.layout import Layout
+from wandbkeras.store.live import LiveState, write_live
+
+# How often is looked whether the parent is another process: a child of the training may hold the
+# pipe open.
+_GLANCE_SECONDS = 1.0
+_LONGEST_TEXT = 2_000
+# A quarter of a processor that the training wants too, where it needs more: much less, and it would
+# take minutes to start beside a training that takes all.
+_NICENESS = 5
+
+
+@click.command(hidden=True)
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--timeout", "timeout_s", type=float, required=True)
+def live(path: Path, timeout_s: float) -> None:
+    """Upload the run at PATH until standard input closes, and the rest of it within --timeout."""
+    parent = os.getppid()
+    _give_way()
+    gone = threading.Event()
+    _obey_signals(gone)
+    threading.Thread(target=_wait_for_end, args=(parent, gone, timeout_s), daemon=True).start()
+    # wandb takes a second to import: the pipe is watched meanwhile.
+    from wandbkeras.sync.live import Uploader
+
+    os.set_blocking(sys.stdout.fileno(), False)
+    receipts = Layout(path).receipts
+
+    def tell(state: LiveState, is_news: bool) -> None:
+        if is_news:
+            write_live(receipts, state)
+        _print(state)
+
+    state = Uploader(path, gone, tell).run()
+    click.get_current_context().exit(0 if state.arrived else 6)
+
+
+def _give_way() -> None:
+    """Let the training have the processor first; in a session of its own too."""
+    os.nice(_NICENESS)
+    with suppress(OSError):  # where sessions share the processor evenly, whatever their niceness
+        Path("/proc/self/autogroup").write_text(str(_NICENESS))
+
+
+def _obey_signals(gone: threading.Event) -> None:
+    """Let signals that a scheduler sends to all of a job end the training, and not this process.
+
+    They end it once the training has ended, as SIGALRM does when the time is up.
+    """
+
+    def end(number: int, frame: Any) -> None:
+        if gone.is_set():
+            raise KeyboardInterrupt
+
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGALRM"):
+        signal.signal(getattr(signal, name), end)
+
+
+def _wait_for_end(parent: int, gone: threading.Event, timeout_s: float) -> None:
+    """Wait until the training process has closed its end of the pipe, or is dead."""
+    stdin = sys.stdin.fileno()
+    while os.getppid() == parent:
+        if select.select([stdin], [], [], _GLANCE_SECONDS)[0] and not os.read(stdin, 1):
+            break
+    gone.set()
+    signal.setitimer(signal.ITIMER_REAL, max(timeout_s, 0.001))
+
+
+def _print(state: LiveState) -> None:
+    document = {
+        **asdict(state),
+        "process": None,
+        "error": state.error and state.error[:_LONGEST_TEXT],
+    }
+    with suppress(OSError):  # nobody reads, or not fast enough
+        os.write(sys.stdout.fileno(), json.dumps(document).encode() + b"\n")

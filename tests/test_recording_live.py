@@ -1,0 +1,248 @@
+"""Live mode with its real uploader: rows arrive while a run is recorded; nothing can harm it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests import syncing
+from tests.server.process import ROOT, LoopbackServer
+from tests.syncing import COMMAND, command, connect, held, receipts, sync_one
+from wandbkeras import Run, Store
+from wandbkeras.store.live import LiveState, read_live
+from wandbkeras.store.process import is_alive
+
+Start = Callable[..., Run]
+# A training that logs what it is told to, a row a line, with a child that was forked beside it.
+TRAINING = """
+import os, sys, time
+import wandbkeras
+
+run = wandbkeras.init(project="digits", id="k3j9x2ab", dir=sys.argv[1], mode="live")
+if os.fork() == 0:
+    time.sleep(600)
+print(run.dir, flush=True)
+for line in sys.stdin:
+    run.log({"loss": float(line)})
+    print(line.strip(), flush=True)
+"""
+
+
+@pytest.fixture
+def server(
+    wandb_server: LoopbackServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> LoopbackServer:
+    connect(wandb_server, tmp_path / "home", monkeypatch)
+    return wandb_server
+
+
+@pytest.fixture
+def go_live(start: Start) -> Start:
+    """A run in live mode."""
+    return lambda **arguments: start(
+        **{"project": "digits", "id": "k3j9x2ab", "mode": "live", **arguments}
+    )
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait long: the uploader has less of a processor than what else wants it."""
+    syncing.until(condition, 120.0)
+
+
+def log(run: Run, first: int, last: int) -> None:
+    for number in range(first, last):
+        run.log({"loss": number})
+
+
+def losses(server: LoopbackServer) -> list[float]:
+    """What the server holds; nothing of a run that it doesn't know yet."""
+    try:
+        return [row["loss"] for row in held(server, "k3j9x2ab").rows]
+    except LookupError:
+        return []
+
+
+def note(path: str | Path | None) -> LiveState | None:
+    return read_live(Path(path or "") / "sync")
+
+
+def phase(run: Run) -> str | None:
+    state = note(run.dir)
+    return state and state.phase
+
+
+def is_there(state: LiveState | None) -> bool:
+    """Whether the uploader's process lives."""
+    return state is not None and is_alive(dict(state.process), 0.0, 1e9)
+
+
+def test_rows_arrive_while_they_are_recorded(
+    go_live: Start, server: LoopbackServer, store: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Each once, with its own times, also with a sync beside; ``finish`` says what is verified."""
+    run = go_live(entity="loopback")
+    url = f"{server.url}/loopback/digits/runs/k3j9x2ab"
+    assert capfd.readouterr().err == f"wandbkeras: live: the run is at {url}\n"
+    log(run, 0, 30)
+    until(lambda: len(losses(server)) == 30)
+    assert held(server, "k3j9x2ab").state == "running"
+    log(run, 30, 50)
+    assert sync_one(run.dir).error is None
+    log(run, 50, 60)
+    run.finish()
+    assert capfd.readouterr().err == (
+        f"wandbkeras: live: verified: 60 rows and all else (finished) at {url}\n"
+    )
+    found, stored = held(server, "k3j9x2ab"), list(Store(store).run("k3j9x2ab").rows())
+    assert (found.state, losses(server)) == ("finished", list(range(60)))
+    for name in ("_timestamp", "_runtime"):
+        expected = [getattr(row, name[1:]) for row in stored]
+        assert [row[name] for row in found.rows] == expected
+    assert [(r.rows, r.state) for r in receipts(Path(run.dir or ""))] == [(60, "finished")]
+    until(lambda: not is_there(note(run.dir)))
+    assert command("status", run.dir).returncode == 0
+
+
+def test_an_uploader_that_is_killed_harms_nothing(
+    go_live: Start, server: LoopbackServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """That is said once; what is recorded is whole, and a sync brings the rest, each row once."""
+    run = go_live()
+    log(run, 0, 10)
+    until(lambda: len(losses(server)) == 10)
+    state = note(run.dir)
+    assert state is not None
+    os.kill(state.process["pid"], signal.SIGKILL)
+    heard: list[str] = []
+
+    def is_said() -> bool:
+        heard.append(capfd.readouterr().err)
+        return "(exit status -9): training and recording go on" in "".join(heard)
+
+    until(is_said)
+    log(run, 10, 20)
+    run.finish()
+    said = capfd.readouterr().err
+    assert f"was ended: all is recorded, complete it with `wandbkeras sync {run.dir}`" in said
+    status = command("status", run.dir)
+    assert f"live: the uploader (process {state.process['pid']} on" in status.stdout
+    assert "was killed" in status.stdout
+    assert sync_one(run.dir).error is None
+    assert losses(server) == list(range(20))
+
+
+def test_a_training_that_is_killed_is_told_and_goes_on(
+    go_live: Start, server: LoopbackServer, store: Path
+) -> None:
+    """The uploader sends the rest and ends, whatever children live; the next attempt goes on."""
+    training = subprocess.Popen(
+        [sys.executable, "-c", TRAINING, store],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert training.stdin is not None
+    assert training.stdout is not None
+    path = training.stdout.readline().strip()
+    training.stdin.write("".join(f"{i}\n" for i in range(10)))
+    training.stdin.flush()
+    until(lambda: len(losses(server)) == 10)
+    training.stdin.write("10\n11\n")
+    training.stdin.flush()
+    while training.stdout.readline() != "11\n":
+        pass
+    training.kill()
+    training.wait()
+    until(lambda: held(server, "k3j9x2ab").state == "failed")
+    assert losses(server) == list(range(12))
+    until(lambda: not is_there(note(path)))
+    os.killpg(training.pid, signal.SIGKILL)  # the child was there all the time
+    training.stdin.close()
+    training.stdout.close()
+
+    run = go_live(resume="must")
+    log(run, 12, 15)
+    run.finish()
+    assert (held(server, "k3j9x2ab").state, losses(server)) == ("finished", list(range(15)))
+
+
+def test_an_outage_is_caught_up_with(
+    go_live: Start, server: LoopbackServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """By itself; and one that is longer than the job by the command that ``finish`` names."""
+    run = go_live(live_timeout=1)
+    log(run, 0, 10)
+    until(lambda: len(losses(server)) == 10)
+    server.kill()
+    log(run, 10, 20)
+    until(lambda: phase(run) == "waiting")
+    assert command("status", run.dir).returncode == 7
+    server.restart()
+    until(lambda: len(losses(server)) == 20)
+    until(lambda: phase(run) == "following")
+    server.kill()
+    log(run, 20, 30)
+    run.finish()
+    said = capfd.readouterr().err
+    assert "training and recording go on, and it is tried again" in said
+    assert "goes on: 20 rows are verified" in said
+    assert "10 rows are not verified in W&B yet, and 20 rows are: " in said
+    assert f"complete it with `wandbkeras sync {run.dir}`" in said
+    server.restart()
+    assert sync_one(run.dir).rows_sent == 10
+    assert (held(server, "k3j9x2ab").state, losses(server)) == ("finished", list(range(30)))
+
+
+def test_a_wrong_key_is_said_and_holds_nothing_up(
+    go_live: Start,
+    server: LoopbackServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """``finish`` does not wait for what somebody must put right; then a sync brings all."""
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    run = go_live()
+    log(run, 0, 5)
+    until(lambda: phase(run) == "waiting")
+    status = json.loads(command("status", "--json", run.dir).stdout)
+    assert status["runs"][0]["live"]["phase"] == "waiting"
+    assert "refuses the key" in status["runs"][0]["live"]["error"]
+    run.finish()
+    assert "5 rows are not verified in W&B yet, and 0 rows are" in capfd.readouterr().err
+    state = note(run.dir)
+    assert state is not None
+    assert (state.phase, state.arrived, state.pending) == ("ended", False, 5)
+    monkeypatch.setenv("WANDB_API_KEY", server.api_key)
+    assert json.loads(command("sync", "--json", run.dir).stdout)["runs"][0]["rows_verified"] == 5
+
+
+@pytest.mark.parametrize("missing", ["wandb", "a process"])
+def test_without_an_uploader_a_run_is_recorded_offline(
+    missing: str, go_live: Start, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One line says so, and ``status`` does."""
+    if missing == "wandb":
+        monkeypatch.setitem(sys.modules, "wandb", None)  # Python's way to say that there is none
+        reason = "wandb is not installed here"
+    else:
+        monkeypatch.setattr(sys, "executable", "/nowhere/python")
+        reason = "[Errno 2] No such file or directory: '/nowhere/python'"
+    run = go_live()
+    log(run, 0, 5)
+    run.finish()
+    assert capfd.readouterr().err == (
+        f"wandbkeras: live: {reason}: the run is recorded offline; send it later with "
+        f"`wandbkeras sync {run.dir}`\n"
+    )
+    status = subprocess.run([COMMAND, "status", run.dir or ""], capture_output=True, text=True)
+    assert f"k3j9x2ab: live: the uploader not started: {reason}\n" in status.stdout
+    assert Store(Path(run.dir or "").parent).run("k3j9x2ab").state == "finished"
