@@ -445,6 +445,14 @@ def bench_fit() -> Iterator[Figure]:
     yield from bench_fit.batches_logged()
 
 
+def bench_live() -> Iterator[Figure]:
+    """Live mode: how late a row is readable, and a training in it beside one offline."""
+    import bench_live
+
+    yield from bench_live.latency()
+    yield from bench_live.fit()
+
+
 def bench_gradients() -> Iterator[Figure]:
     """What following one step an epoch costs a training, beside a second fit that follows none."""
     import bench_fit
@@ -494,6 +502,7 @@ BENCHES: dict[str, Callable[[], Iterator[Figure]]] = {
     "fit": bench_fit,
     "gradients": bench_gradients,
     "sync": bench_sync,
+    "live": bench_live,
 }
 # Only by name: what takes minutes, and parts of `sync`.
 LONG_BENCHES: dict[str, Callable[[], Iterator[Figure]]] = {

@@ -35,7 +35,7 @@ layers = keras.layers
 def batches_logged() -> Iterator[Figure]:
     """A small MLP, every batch logged: ours, wandb's callback offline, TensorBoard's."""
     stack = [keras.Input((32,)), layers.Dense(64, "relu"), layers.Dense(64, "relu")]
-    fit = _fit_of([*stack, layers.Dense(1)], BATCHES)
+    fit = fit_of([*stack, layers.Dense(1)], BATCHES)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as opened:
         ours = opened.enter_context(wandbkeras.init(project="bench", dir=folder))
         callback = wandbkeras.WandbCallback("loss", log_batch_frequency=1, save_model=False)
@@ -77,7 +77,7 @@ def gradients_followed() -> Iterator[Figure]:
         layers.Dense(980),
     ]
     for name, stack in (("CNN", convolutions), ("MLP", dense)):
-        fit = _fit_of(stack, STEPS)
+        fit = fit_of(stack, STEPS)
         with tempfile.TemporaryDirectory() as folder, wandbkeras.init(dir=folder):
             followed = StepGradientHistograms()
             arms = {"alone": fit, "again": fit, "followed": lambda: fit(followed)}  # noqa: B023
@@ -89,7 +89,7 @@ def gradients_followed() -> Iterator[Figure]:
         yield _more(f"{what}: more", spent["followed"], spent["alone"], 5)
 
 
-def _fit_of(stack: list[Any], batches: int) -> Callable[..., Any]:
+def fit_of(stack: list[Any], batches: int) -> Callable[..., Any]:
     """Return a function that trains the layers for an epoch of so many batches, with callbacks."""
     made = keras.Sequential(stack)
     made.compile("sgd", "mse", metrics=["mae"])

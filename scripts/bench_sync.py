@@ -45,7 +45,7 @@ _NOISE = os.urandom(1_000_000)
 
 def throughput() -> Iterator[Figure]:
     """Rows a second of one long run: ours, replaying by `run.log`, `wandb sync` of its own file."""
-    with tempfile.TemporaryDirectory() as name, _server(Path(name)):
+    with tempfile.TemporaryDirectory() as name, serving(Path(name)):
         folder = Path(name)
         path = _record(folder / "runs", ROWS)
         replayed = _timed(lambda: _wandb(folder / "online", "online"))
@@ -68,7 +68,7 @@ def throughput() -> Iterator[Figure]:
 
 def many_runs() -> Iterator[Figure]:
     """Many small runs at once."""
-    with tempfile.TemporaryDirectory() as name, _server(Path(name)):
+    with tempfile.TemporaryDirectory() as name, serving(Path(name)):
         paths = [_record(Path(name) / "runs", 20) for _ in range(SMALL_RUNS)]
         spent = _timed(lambda: _sync(paths))
         yield Figure(f"{SMALL_RUNS} runs of 20 rows", spent / SMALL_RUNS, "s a run", 0.3)
@@ -76,7 +76,7 @@ def many_runs() -> Iterator[Figure]:
 
 def nothing_to_do() -> Iterator[Figure]:
     """A store in which everything has arrived."""
-    with tempfile.TemporaryDirectory() as name, _server(Path(name)) as server:
+    with tempfile.TemporaryDirectory() as name, serving(Path(name)) as server:
         folder = Path(name)
         path = _record(folder / "runs", 20)
         _sync([path])
@@ -92,7 +92,7 @@ def nothing_to_do() -> Iterator[Figure]:
 
 def watching() -> Iterator[Figure]:
     """What a watcher takes when nothing happens to the runs that it watches."""
-    with tempfile.TemporaryDirectory() as name, _server(Path(name)) as server:
+    with tempfile.TemporaryDirectory() as name, serving(Path(name)) as server:
         folder = Path(name)
         path = _record(folder / "runs", 20)
         _sync([path])
@@ -135,7 +135,7 @@ def memory() -> Iterator[Figure]:
 
 def disk() -> Iterator[Figure]:
     """The disk that a sync takes for a run with a large checkpoint, beside that of the run."""
-    with tempfile.TemporaryDirectory() as name, _server(Path(name)):
+    with tempfile.TemporaryDirectory() as name, serving(Path(name)):
         folder = Path(name)
         model = folder / "model.bin"
         with model.open("wb") as file:
@@ -187,7 +187,7 @@ def report_memory(path: Path, directory: Path) -> None:
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)
 
 
-def _server(folder: Path) -> LoopbackServer:
+def serving(folder: Path) -> LoopbackServer:
     """A server that this process and its children are clients of."""
     server = LoopbackServer(folder / "server").start()
     (folder / "home").mkdir()

@@ -17,6 +17,7 @@ from tests.syncing import COMMAND, connect, held, sync_one, until
 from wandbkeras import Run
 from wandbkeras.errors import LockedError, UsageError
 from wandbkeras.store.process import STALE_SECONDS, describe_process
+from wandbkeras.sync import lock
 from wandbkeras.sync.lock import Locks
 
 HOLD = """
@@ -53,6 +54,29 @@ def test_a_lock_is_one_at_a_time(tmp_path: Path) -> None:
     second.acquire(tmp_path)
     second.close()
     assert lock_files(tmp_path) == []
+
+
+def test_who_takes_turns_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For longer than the moments in which two give way to each other; then its name is told."""
+    uploader, other = Locks("the live uploader of this run"), Locks()
+    pauses: list[float] = []
+
+    def pause(least: float, most: float) -> float:
+        pauses.append(most)
+        if len(pauses) == 10:
+            uploader.release(tmp_path)
+        return 0.0
+
+    monkeypatch.setattr(lock.random, "uniform", pause)
+    uploader.acquire(tmp_path)
+    other.acquire(tmp_path)
+    assert len(pauses) == 10
+    other.release(tmp_path)
+    uploader.acquire(tmp_path)
+    monkeypatch.setattr(lock, "_PATIENCE_S", 0.0)
+    with pytest.raises(LockedError, match="the live uploader of this run, process"):
+        other.acquire(tmp_path)
+    uploader.close()
 
 
 def test_of_many_at_once_never_two_hold_it(tmp_path: Path) -> None:
