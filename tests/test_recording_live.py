@@ -53,7 +53,7 @@ def go_live(start: Start) -> Start:
 
 def until(condition: Callable[[], bool]) -> None:
     """Wait long: the uploader has less of a processor than what else wants it."""
-    syncing.until(condition, 120.0)
+    syncing.until(condition, 240.0)
 
 
 def log(run: Run, first: int, last: int) -> None:

@@ -26,9 +26,9 @@ from wandbkeras.store.live import LiveState, write_live
 # pipe open.
 _GLANCE_SECONDS = 1.0
 _LONGEST_TEXT = 2_000
-# A quarter of a processor that the training wants too, where it needs more: much less, and it would
-# take minutes to start beside a training that takes all.
-_NICENESS = 5
+# A tenth of a processor that the training wants too. Much less, and beside a training that takes
+# all, W&B's client would take minutes to start.
+_NICENESS = 10
 
 
 @click.command(hidden=True)

@@ -115,10 +115,16 @@ class LiveUploader:
         state = self._state
         if state.arrived:
             _say(f"verified: {state.rows} rows and all else ({state.run_state}) at {state.url}")
+            if state.not_sent:
+                where = shlex.quote(str(self._directory))
+                _say(f"W&B does not take all of it: `wandbkeras status {where}` says what")
             return
         left = "the rest is" if state.pending is None else f"{state.pending} rows are"
-        ended = "the uploader was ended" if self._lost else f"the {self._timeout_s:g} s are over"
-        reason = state.error or ended
+        reason = state.error or f"the {self._timeout_s:g} s are over"
+        if self._lost:
+            reason = "the uploader was ended"
+        elif state.error is None and state.phase == "ended" and state.run_state == "running":
+            reason = "another process records it, too"
         _say(
             f"{left} not verified in W&B yet, and {state.rows} rows are: {reason}: all is "
             f"recorded, complete it with `{self.command}`"

@@ -362,9 +362,11 @@ class Run:
                 self._before_finish.pop()()
         finally:
             self._finished = True
-            self._finish(exit_code)
-        while self._after_finish:
-            self._after_finish.pop()()
+            try:
+                self._finish(exit_code)
+            finally:
+                while self._after_finish:
+                    self._after_finish.pop()()
 
     def _finish(self, exit_code: int | None) -> None:
         if self._writer is None or self._files is None:

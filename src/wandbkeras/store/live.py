@@ -34,7 +34,7 @@ class LiveState:
     ``ended``: it has no more to do, or no more time. ``gone``: it was killed, which is never
     written, but found by :func:`read_live`. ``rows`` of the run are verified at ``url``, where its
     state is ``run_state``; ``pending`` rows were not, when that was counted last. ``arrived``: the
-    run has ended, and all of it is there.
+    run has ended, and all of it is there, but for ``not_sent`` things that W&B does not take.
     """
 
     phase: Phase
@@ -43,6 +43,7 @@ class LiveState:
     url: str | None = None
     run_state: str | None = None
     arrived: bool = False
+    not_sent: int = 0
     error: str | None = None
     time: float = field(default_factory=time.time)
     process: Mapping[str, Any] = field(default_factory=describe_process)

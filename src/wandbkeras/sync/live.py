@@ -130,7 +130,8 @@ class Uploader:
             rows=receipt.rows,
             url=receipt.url,
             run_state=receipt.state,
-            arrived=receipt.is_whole and receipt.state != "running",
+            arrived=receipt.state != "running",
+            not_sent=len(receipt.not_sent),
             error=None,
             pending=None,
         )
