@@ -15,7 +15,6 @@ from wandbkeras.sync.digests import HistoryDigest
 from wandbkeras.sync.remote import RemoteRun
 from wandbkeras.sync.upload import Client
 
-
 # Of system metrics the client sends all, however many there are already: with a minute between, and
 # longer the more there are, that stays a little.
 SAMPLES_S = 60.0
