@@ -36,6 +36,9 @@ SHARE = 0.1
 LONGEST_PAUSE_S = 30.0
 # The note says that the process lives as often.
 _NOTE_S = 30.0
+# A process that is being killed closes its files a moment before it is dead. Found running so often
+# after that, a run is one of other processes, too.
+_RUNNING_ROUNDS = 3
 
 
 class Uploader:
@@ -63,6 +66,7 @@ class Uploader:
         self._seen: Activity = ()
         self._looked = 0.0
         self._failures = 0
+        self._running_rounds = 0
         self._error: WandbkerasError | None = None
 
     def run(self) -> LiveState:
@@ -70,9 +74,9 @@ class Uploader:
         locks = Locks(WHO)
         try:
             self._say(phase="starting")
-            self._acquire(locks)
-            while not self._step():
-                pass
+            if self._acquire(locks):
+                while not self._step():
+                    pass
         except KeyboardInterrupt:
             pass  # the time is up
         finally:
@@ -81,14 +85,20 @@ class Uploader:
         self._say(phase="ended", pending=None if self._state.arrived else self._pending())
         return self._state
 
-    def _acquire(self, locks: Locks) -> None:
-        """Wait for the uploader of an attempt before, which sends the rest of that."""
+    def _acquire(self, locks: Locks) -> bool:
+        """Wait for the uploader of an attempt before, which sends the rest of that.
+
+        Also for a disk that takes no file; False if the training ends before it does.
+        """
         while True:
             try:
-                return locks.acquire(self._layout.receipts / LOCKS, "is sending it")
-            except LockedError as error:
+                locks.acquire(self._layout.receipts / LOCKS, "is sending it")
+                return True
+            except WandbkerasError as error:
                 self._say(phase="waiting", error=str(error))
-                time.sleep(INTERVAL_S)
+                if self._gone.is_set() and not error.retryable:
+                    return False
+            self._rest(INTERVAL_S)
 
     def _step(self) -> bool:
         """Sync if there may be something to send, then pause; True if nothing more can come."""
@@ -96,14 +106,30 @@ class Uploader:
         began = time.process_time()
         if was_gone or self._is_due():
             self._round()
-        if was_gone and (self._error is None or not self._error.retryable):
+        if was_gone and self._is_over():
             return True
-        pause = self._pause(time.process_time() - began)
-        if self._gone.is_set():
-            time.sleep(min(pause, INTERVAL_S))
-        else:
-            self._gone.wait(pause)
+        self._rest(self._pause(time.process_time() - began))
         return False
+
+    def _is_over(self) -> bool:
+        """Whether nothing is left to do now that the training has ended."""
+        if self._error is not None:
+            return not self._error.retryable
+        return self._state.arrived or self._running_rounds >= _RUNNING_ROUNDS
+
+    def _rest(self, pause_s: float) -> None:
+        """Wait for the next round, and say meanwhile that this process lives.
+
+        The end of the training ends the waiting; afterwards no pause is long.
+        """
+        if self._gone.is_set():
+            time.sleep(min(pause_s, INTERVAL_S))
+            return
+        until = time.monotonic() + pause_s
+        while (left_s := until - time.monotonic()) > 0:
+            if self._gone.wait(min(left_s, _NOTE_S)):
+                return
+            self._say(phase=self._state.phase)
 
     def _is_due(self) -> bool:
         if self._error is not None or self._seen != activity(self._layout):
@@ -125,6 +151,8 @@ class Uploader:
         receipt = result.receipt
         assert receipt is not None
         self._failures = 0
+        if self._gone.is_set() and receipt.state == "running":
+            self._running_rounds += 1
         self._say(
             phase="following",
             rows=receipt.rows,
