@@ -26,9 +26,9 @@ from wandbkeras.store.live import LiveState, write_live
 # pipe open.
 _GLANCE_SECONDS = 1.0
 _LONGEST_TEXT = 2_000
-# A tenth of a processor that the training wants too. Much less, and beside a training that takes
-# all, W&B's client would take minutes to start.
-_NICENESS = 10
+# At most a quarter of a processor that the training wants too. It needs a few hundredths; with much
+# less, W&B's client would take minutes to start beside a training that takes all.
+_NICENESS = 5
 
 
 @click.command(hidden=True)
