@@ -10,12 +10,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests import syncing
 from tests.server.process import ROOT, LoopbackServer
 from tests.syncing import COMMAND, command, connect, held, receipts, sync_one
-from wandbkeras import Run, Store
+from wandbkeras import Image, Run, Store
 from wandbkeras.store.live import LiveState, read_live
 from wandbkeras.store.process import is_alive
 
@@ -95,7 +96,9 @@ def test_rows_arrive_while_they_are_recorded(
     assert held(server, "k3j9x2ab").state == "running"
     log(run, 30, 50)
     assert sync_one(run.dir).error is None
-    log(run, 50, 60)
+    run.log_artifact(__file__, name="program", type="code")
+    run.log({"loss": 50, "image": Image(np.zeros((2, 2), np.uint8))})
+    log(run, 51, 60)
     run.finish()
     assert capfd.readouterr().err == (
         f"wandbkeras: live: verified: 60 rows and all else (finished) at {url}\n"
@@ -105,6 +108,8 @@ def test_rows_arrive_while_they_are_recorded(
     for name in ("_timestamp", "_runtime"):
         expected = [getattr(row, name[1:]) for row in stored]
         assert [row[name] for row in found.rows] == expected
+    assert [a.name for a in found.logged_artifacts] == ["program"]
+    assert found.rows[50]["image"]["_type"] == "image-file"
     assert [(r.rows, r.state) for r in receipts(Path(run.dir or ""))] == [(60, "finished")]
     until(lambda: not is_there(note(run.dir)))
     assert command("status", run.dir).returncode == 0

@@ -144,7 +144,7 @@ def _print(runs: list[dict[str, Any]]) -> None:
             rows.append((run["run_id"], run["name"] or "-", run["state"], *_cells(run, place)))
             if place and place["failure"]:
                 reasons.append(f"{run['run_id']}: {place['failure']['message']}")
-        if run["live"] is not None:
+        if run["live"] is not None and (run["live"]["phase"] != "ended" or run["live"]["error"]):
             reasons.append(f"{run['run_id']}: {_live_text(run['live'])}")
     if rows:
         print_table(("RUN", "NAME", "STATE", "SYNCED", "PENDING", "VERIFIED", "WHERE"), rows)
