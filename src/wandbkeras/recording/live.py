@@ -36,10 +36,11 @@ _PROGRAM = (
 
 
 def start_uploader(run: Run, timeout_s: float) -> None:
-    """Begin to upload the run while it is recorded; returns at once, and never fails."""
-    if (
-        run.dir is None or not run.began_attempt
-    ):  # one uploader does for all processes of an attempt
+    """Begin to upload the run while it is recorded; returns at once, and never fails.
+
+    Of several processes of an attempt the first one does it for all.
+    """
+    if run.dir is None or not run.began_attempt:
         return
     uploader = LiveUploader(Path(run.dir), timeout_s)
     uploader.say_url(_url(run))
@@ -201,7 +202,7 @@ class LiveUploader:
         """Be a child that was forked, whose copy of the pipe would keep the uploader waiting."""
         if self._process is not None and self._process.stdin is not None:
             with suppress(OSError):
-                os.close(self._process.stdin.fileno())
+                self._process.stdin.close()
         self._process = None
 
 
@@ -236,4 +237,5 @@ def _progress() -> Iterator[Any]:
 
 
 def _say(text: str) -> None:
-    print(f"wandbkeras: live: {text}", file=sys.stderr)  # noqa: T201
+    with suppress(OSError, ValueError):  # nobody is there to hear it any more
+        print(f"wandbkeras: live: {text}", file=sys.stderr)  # noqa: T201

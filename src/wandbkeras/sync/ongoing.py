@@ -26,9 +26,9 @@ class Proven:
     """The first ``rows`` rows of a run, which were read back from its destination.
 
     ``rows_compared`` of them value by value, as the level said; ``remote`` is what was read back
-    beside them. It holds for as long as the run has
-    the same ``lineage``: rows only come after its rows then. ``beyond`` is what of them W&B does
-    not take, as :class:`Content` keeps it. System metrics are due at ``samples_due`` (monotonic).
+    beside them. It holds for as long as the run has the same ``lineage``: rows only come after its
+    rows then. ``beyond`` is what of them W&B does not take, as :class:`Content` keeps it. System
+    metrics are due at ``samples_due``, on the monotonic clock.
     """
 
     lineage: object = None
