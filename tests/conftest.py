@@ -42,7 +42,11 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 # A shell lets its jobs in the background ignore Ctrl-C, and so would the commands that tests end.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # Tests of other things record nothing of this machine; those of `context` delete these.
-QUIET = {"WANDBKERAS_ENVIRONMENT": "off", "WANDBKERAS_SYSTEM_METRICS": "off"}
+QUIET = {
+    "WANDBKERAS_ENVIRONMENT": "off",
+    "WANDBKERAS_SYSTEM_METRICS": "off",
+    "WANDBKERAS_CONSOLE": "off",
+}
 os.environ.update(QUIET)
 
 

@@ -15,6 +15,7 @@ from tests.strategies import canonical
 from wandbkeras.errors import DamagedError
 from wandbkeras.store import document
 from wandbkeras.store.checks import TABLE
+from wandbkeras.store.console import ConsoleFiles, Line
 from wandbkeras.store.disk import Disk, make_directories
 from wandbkeras.store.layout import STREAMS, Layout
 from wandbkeras.store.named_tables import without_values
@@ -49,6 +50,9 @@ def record(root: Path) -> Layout:
     version = ArtifactVersion("model", "model", files={"model.keras": file}, tables=tables)
     finished.artifact(version)
     finished.event("summary", {"update": {"best": 0.5}, "remove": []})
+    printed = ConsoleFiles(Disk(), layout, finished.attempt, finished.number, 1_000_000)
+    printed.write([Line(0, "stdout", 1900.0, "printed"), Line(1, "stderr", 1901.0, "größe")])
+    printed.close()
     finished.close(0, 9.0)
     make_directories(Disk(), layout.receipts)
     document.write(Disk(), layout.receipts / "server.json", {"format": "wandbkeras-receipt"})

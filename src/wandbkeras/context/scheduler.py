@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from wandbkeras.context.masking import looks_secret
 from wandbkeras.store.checks import readable
 from wandbkeras.store.environment import Scheduler
 
@@ -15,7 +15,6 @@ _SCHEDULERS = (
     ("pbs", "PBS_", "PBS_JOBID", "PBS_NODEFILE"),
     ("lsf", "LSB_", "LSB_JOBID", "LSB_HOSTS"),
 )
-_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASS|JWT|CREDENTIAL|AUTH", re.IGNORECASE)
 _NODE_BYTES = 1 << 20
 
 
@@ -30,7 +29,7 @@ def find_scheduler(environ: Mapping[str, str]) -> Scheduler | None:
             variables = {
                 readable(key.removeprefix(prefix).lower()): readable(value)
                 for key, value in environ.items()
-                if key.startswith(prefix) and not _SECRET.search(key)
+                if key.startswith(prefix) and not looks_secret(key)
             }
             listed = environ.get(nodes)
             if listed and nodes.endswith("FILE"):

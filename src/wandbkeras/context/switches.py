@@ -5,13 +5,23 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from wandbkeras.errors import UsageError
 
 DEFAULT_SECONDS = 15.0
 # More often would be no background any more.
 LEAST_SECONDS = 2.0
+DEFAULT_CONSOLE_BYTES = 32_000_000
+# So that a line of any length has room in what is kept of the end.
+LEAST_CONSOLE_BYTES = 1_000_000
+ConsoleMode = Literal["auto", "wrap"]
+# wandb's words, and those of the other switches.
+_CONSOLE: Mapping[str, ConsoleMode | None] = {
+    **dict.fromkeys(("auto", "redirect", "on", "true", "1", "yes"), "auto"),
+    **dict.fromkeys(("wrap", "wrap_raw", "wrap_emu"), "wrap"),
+    **dict.fromkeys(("off", "false", "0", "no"), None),
+}
 _WORDS = {
     **dict.fromkeys(("1", "true", "on", "yes"), True),
     **dict.fromkeys(("0", "false", "off", "no"), False),
@@ -22,12 +32,15 @@ _WORDS = {
 class Switches:
     """What is recorded; ``save_code``: the changes that are not committed, too.
 
-    ``system_metrics`` are seconds from one sample to the next; None: there is none.
+    ``system_metrics`` are seconds from one sample to the next; None: there is none. ``console`` is
+    how what is printed is captured, None: it isn't; ``console_max_bytes`` of it are kept.
     """
 
     environment: bool = True
     save_code: bool = True
     system_metrics: float | None = DEFAULT_SECONDS
+    console: ConsoleMode | None = "auto"
+    console_max_bytes: int = DEFAULT_CONSOLE_BYTES
 
 
 def resolve_switches(
@@ -36,11 +49,14 @@ def resolve_switches(
     environment: bool | None = None,
     save_code: bool | None = None,
     system_metrics: bool | float | None = None,
+    console: str | bool | None = None,
+    console_max_bytes: int | None = None,
 ) -> Switches:
     """Return what was asked for; UsageError names an argument that is wrong.
 
-    >>> resolve_switches({"WANDBKERAS_ENVIRONMENT": "off"}, save_code=False, system_metrics=30)
-    Switches(environment=False, save_code=False, system_metrics=30.0)
+    >>> found = resolve_switches({"WANDBKERAS_ENVIRONMENT": "off"}, system_metrics=30)
+    >>> found.environment, found.save_code, found.system_metrics, found.console
+    (False, True, 30.0, 'auto')
     """
     disabled = _switch("WANDB_DISABLE_CODE", environ.get("WANDB_DISABLE_CODE") or "off")
     return Switches(
@@ -51,7 +67,28 @@ def resolve_switches(
             if system_metrics is None
             else system_metrics
         ),
+        console=_console(
+            environ.get("WANDBKERAS_CONSOLE") or environ.get("WANDB_CONSOLE") or "auto"
+            if console is None
+            else console
+        ),
+        console_max_bytes=_console_bytes(console_max_bytes),
     )
+
+
+def _console(value: Any) -> ConsoleMode | None:
+    word = str(value).strip().lower()
+    if word not in _CONSOLE:
+        raise UsageError(f"console: received {value!r:.80}; expected auto, wrap or off")
+    return _CONSOLE[word]
+
+
+def _console_bytes(value: int | None) -> int:
+    if value is not None and value < LEAST_CONSOLE_BYTES:
+        raise UsageError(
+            f"console_max_bytes: received {value}; expected {LEAST_CONSOLE_BYTES} at least"
+        )
+    return DEFAULT_CONSOLE_BYTES if value is None else value
 
 
 def _chosen(argument: str, value: Any, environ: Mapping[str, str], variable: str) -> bool:

@@ -46,6 +46,8 @@ def init(
     system_metrics: bool | float | None = None,
     preempt_signals: Iterable[str | int] | str | bool | None = None,
     live_timeout: float | None = None,
+    console: str | bool | None = None,
+    console_max_bytes: int | str | None = None,
 ) -> Run:
     """Start a run and make it the active one; no network, account or key is needed.
 
@@ -78,6 +80,12 @@ def init(
             ``WANDBKERAS_PREEMPT_SIGNALS``. See :meth:`Run.mark_preempting`.
         live_timeout: the seconds that ``finish`` waits in live mode for what has not arrived yet
             (default: 60); else from ``WANDBKERAS_LIVE_TIMEOUT``.
+        console: what is printed is recorded, masked where it is the value of a variable that looks
+            like a key: ``auto`` (default: all that the process and its children print), ``wrap``
+            (what Python's ``sys.stdout`` and ``sys.stderr`` print) or ``off``; else from
+            ``WANDBKERAS_CONSOLE`` and ``WANDB_CONSOLE``.
+        console_max_bytes: the most that is kept of it, its beginning and its end, a number or text
+            (default: ``"32MB"``). Else from ``WANDBKERAS_CONSOLE_MAX_BYTES``.
 
     Raises:
         UsageError: an argument is wrong, or W&B would refuse it.
@@ -114,6 +122,8 @@ def init(
         save_code=save_code,
         system_metrics=system_metrics,
         live_timeout=live_timeout,
+        console=console,
+        console_max_bytes=console_max_bytes,
     )
     signals = resolve_signals(preempt_signals, os.environ)
     plain = plain_config(config or {})

@@ -73,6 +73,8 @@ def resolve(
     save_code: bool | None = None,
     system_metrics: bool | float | None = None,
     live_timeout: float | None = None,
+    console: str | bool | None = None,
+    console_max_bytes: int | str | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Settings:
     """Return the settings; UsageError names an argument that W&B or the store would refuse."""
@@ -105,7 +107,17 @@ def resolve(
             max_bytes if max_bytes is not None else env.get("WANDBKERAS_MAX_BYTES") or None
         ),
         switches=resolve_switches(
-            env, environment=environment, save_code=save_code, system_metrics=system_metrics
+            env,
+            environment=environment,
+            save_code=save_code,
+            system_metrics=system_metrics,
+            console=console,
+            console_max_bytes=_bytes(
+                "console_max_bytes",
+                console_max_bytes
+                if console_max_bytes is not None
+                else env.get("WANDBKERAS_CONSOLE_MAX_BYTES") or None,
+            ),
         ),
         live_timeout_s=_check_live_timeout(
             env.get("WANDBKERAS_LIVE_TIMEOUT") or DEFAULT_LIVE_TIMEOUT_S
@@ -121,16 +133,19 @@ def parse_max_bytes(value: int | str | None) -> int | None:
     >>> parse_max_bytes("500MB"), parse_max_bytes("1.5 GiB"), parse_max_bytes(100_000)
     (500000000, 1610612736, 100000)
     """
-    if value is None:
-        return None
-    size = _size(value)
-    if size is None:
+    size = _bytes("max_bytes", value)
+    if size is not None and size < MIN_CAP_BYTES:
+        raise UsageError(f"max_bytes: received {value!r}; a run needs {MIN_CAP_BYTES} at least")
+    return size
+
+
+def _bytes(argument: str, value: int | str | None) -> int | None:
+    size = None if value is None else _size(value)
+    if value is not None and size is None:
         raise UsageError(
-            f"max_bytes: received {value!r}; expected a number of bytes, or text with a unit "
+            f"{argument}: received {value!r}; expected a number of bytes, or text with a unit "
             "(kB, MB, GB, TB, KiB, MiB, GiB, TiB) like '500MB' or '2GiB'"
         )
-    if size < MIN_CAP_BYTES:
-        raise UsageError(f"max_bytes: received {value!r}; a run needs {MIN_CAP_BYTES} at least")
     return size
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from wandbkeras.context.background import Background
+from wandbkeras.context.console import Console
 from wandbkeras.context.program import Program
 from wandbkeras.context.sampling import Sampling
 from wandbkeras.context.switches import Switches
@@ -19,6 +20,11 @@ def record_surroundings(run: Run, switches: Switches) -> None:
         if not run.is_finished:
             run.record_failure(what, reason)
 
+    # First, so that it ends last: it records what the others say, too.
+    if run.dir is not None and switches.console is not None:
+        place = run.writer_place(reserved_bytes=switches.console_max_bytes)
+        console = Console(switches.console, Path(run.dir), *place, report)
+        run.before_finish(console.stop)
     if run.dir is not None and switches.environment:
         work = _environment(run, Path(run.dir), save_code=switches.save_code)
         run.before_finish(Background("environment", work, report).wait)

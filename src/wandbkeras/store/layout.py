@@ -30,12 +30,13 @@ _NNNN = r"([0-9]{4}|[1-9][0-9]{4})"
 _ATTEMPT = re.compile(_N)
 _OF_WRITER = re.compile(rf"(?:manifest-{_N}\.json|journal-{_N}-{_N}\.wbk)")
 _SEGMENT = re.compile(rf"journal-{_N}-{_N}\.wbk")
+_CONSOLE_SEGMENT = re.compile(rf"console-{_N}-{_N}\.wbk")
 _PART_NAME = re.compile(rf"[a-z_]{{1,32}}/{_N}-{_N}-{_N}\.parquet")
 _PART_FILE = re.compile(rf"{_N}-{_N}-{_N}\.(?:parquet|tmp)")
 _FILE = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}/){0,3}[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _ARTIFACT_FILE = re.compile(rf"{_N}-{_N}-{_NNNN}\.json")
 
-STREAMS = ("history", "histograms", "events")
+STREAMS = ("history", "histograms", "events", "console")
 _DIRECTORIES = {*STREAMS, "attempts", "artifacts", "blobs", "damaged", "sync", "tables"}
 # Of a name; documented in docs/format.md, "Limits".
 MAX_NUMBER = 99_999
@@ -112,6 +113,11 @@ class Layout:
         name = f"journal-{_number(writer)}-{_number(segment)}.wbk"
         return self.attempt(attempt) / name
 
+    def console(self, attempt: int, writer: int, segment: int) -> Path:
+        """A segment of what the writer's process printed, until that is sealed."""
+        name = f"console-{_number(writer)}-{_number(segment)}.wbk"
+        return self.attempt(attempt) / name
+
     def manifest(self, attempt: int, writer: int) -> Path:
         """The list of what a writer has sealed, and its state at that moment."""
         return self.attempt(attempt) / f"manifest-{_number(writer)}.json"
@@ -151,6 +157,10 @@ class Layout:
 
     def segment_numbers(self, attempt: int, writer: int) -> list[int]:
         found = self._matches(self.attempt(attempt), _SEGMENT)
+        return sorted(int(match[2]) for match in found if int(match[1]) == writer)
+
+    def console_numbers(self, attempt: int, writer: int) -> list[int]:
+        found = self._matches(self.attempt(attempt), _CONSOLE_SEGMENT)
         return sorted(int(match[2]) for match in found if int(match[1]) == writer)
 
     def part_files(self, stream: str, attempt: int, writer: int) -> list[Path]:

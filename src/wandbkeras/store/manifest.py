@@ -29,6 +29,11 @@ class Manifest:
     damage: tuple[Damage, ...] = ()
     state: RunState = field(default_factory=RunState)
 
+    @property
+    def has_console(self) -> bool:
+        """Whether what the writer's process printed is sealed, all of it."""
+        return any(part.stream == "console" for part in self.parts)
+
     def to_document(self) -> dict[str, Any]:
         return {
             "format": MANIFEST_FORMAT,

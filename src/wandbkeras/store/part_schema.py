@@ -50,11 +50,22 @@ EVENT_SCHEMA = pa.schema(
         pa.field("body", pa.string(), nullable=False, metadata=JSON_FIELD),
     ]
 )
+CONSOLE_SCHEMA = pa.schema(
+    [
+        pa.field("_timestamp", pa.float64(), nullable=False),
+        pa.field("_attempt", pa.int32(), nullable=False),
+        pa.field("_writer", pa.int32(), nullable=False),
+        pa.field("line", pa.int64(), nullable=False),
+        pa.field("stream", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+    ]
+)
 # The columns that a part of each stream has, empty as it may be.
 SCHEMAS = {
     "history": pa.schema([pa.field(name, kind, nullable=False) for name, kind in INDEX.items()]),
     "histograms": HISTOGRAM_SCHEMA,
     "events": EVENT_SCHEMA,
+    "console": CONSOLE_SCHEMA,
 }
 
 

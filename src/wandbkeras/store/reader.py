@@ -325,6 +325,17 @@ class StoredRun:
         found |= {f"system.{n}": [sample.body.get(n) for sample in samples] for n in names}
         return pa.table({name: pa.array(values, pa.float64()) for name, values in found.items()})
 
+    def console(self) -> pa.Table:
+        """Return what the processes of the run printed, a row a line.
+
+        The columns: ``_timestamp`` (when the line was last changed), ``_attempt``, ``_writer``,
+        ``line`` (numbered from 0 by writer; those that are not kept are missing), ``stream``
+        (``stdout`` or ``stderr``) and ``text``.
+        """
+        empty = part_schema.CONSOLE_SCHEMA.empty_table()
+        tables = self._settled(lambda: [t for v in self.attempts for t in self._console_parts(v)])
+        return pa.concat_tables([empty, *tables])
+
     def state_before(self, step: int) -> RunState:
         """Return what the run added up to before ``step`` was logged, in the order of time."""
         rows = list(self.rows())
@@ -360,3 +371,10 @@ class StoredRun:
             if part.stream == "histograms":
                 yield self._source.part(part).replace_schema_metadata(None)
         yield columns.histogram_table(view.tail.rows)
+
+    def _console_parts(self, view: AttemptView) -> Iterator[pa.Table]:
+        for part in view.manifest.parts:
+            if part.stream == "console":
+                yield self._source.part(part).replace_schema_metadata(None)
+        if not view.manifest.has_console:
+            yield self._source.console(view.number, view.manifest.writer)

@@ -62,6 +62,8 @@ class Rebuilt:
         if part.stream == "events":
             later = self.events_without[part.name]
             return table.filter(pa.array([key not in later for key in _event_keys(table)]))
+        if part.stream == "console":
+            return table  # sealed once
         before = self.steps_before[part.name]
         return table if before is None else table.filter(pc.less(table["_step"], before))
 
@@ -145,6 +147,8 @@ def _find_doubles(made: Rebuilt, tables: dict[Part, pa.Table], tail: Segment) ->
         if part.stream == "events":
             made.events_without[part.name] = set(seen)
             seen.update(_event_keys(table))
+            continue
+        if part.stream == "console":
             continue
         made.steps_before[part.name] = limit = before[part.stream]
         if len(table):

@@ -144,6 +144,7 @@ class _Repairer:
         view = read_writer(source, attempt, writer)
         for part in view.manifest.parts:
             _check(source, part)
+        console = None if view.manifest.has_console else source.console(attempt, writer)
         lost = _Lost(
             artifacts=[name for name in _kept_artifacts(view) if name in found.artifacts],
             files=sorted(view.state.files.keys() & found.saved_files.keys()),
@@ -151,10 +152,15 @@ class _Repairer:
         )
         if source.damage or view.tail.damage or lost.artifacts or lost.files or lost.tables:
             lost.leave_out(view)
-            self._seal(source, view, lost, lost.damage(self.layout, found))
+            self._seal(source, view, lost, lost.damage(self.layout, found), console)
 
     def _seal(
-        self, source: Salvage, view: AttemptView, lost: _Lost, artifacts: list[Damage]
+        self,
+        source: Salvage,
+        view: AttemptView,
+        lost: _Lost,
+        artifacts: list[Damage],
+        console: pa.Table | None,
     ) -> None:
         manifest = view.manifest
         damaged = {damage.path for damage in source.damage}
@@ -178,6 +184,7 @@ class _Repairer:
             before=max(manifest.segments, *(number + 1 for number in numbers), 0),
             compact=True,
             read=read,
+            console=console,
         )
 
     def _copy(self, path: Path) -> None:

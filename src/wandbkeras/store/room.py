@@ -36,6 +36,7 @@ class Room:
     def __init__(
         self, disk: Disk, root: Path, *, segment_bytes: int, max_bytes: int | None = None
     ) -> None:
+        self._root = root
         self.disk = self.sealing = disk
         self.segment_bytes = segment_bytes
         self._records: CappedDisk | None = None
@@ -66,6 +67,14 @@ class Room:
             held, self._held = self._held, None
             with suppress(OSError):
                 self.disk.release(held)
+
+    def set_aside(self, size: int) -> int:
+        """Count ``size`` bytes, a quarter of what the cap leaves at most; return how many."""
+        if self._records is None:
+            return size
+        size = min(size, self._records.free(self._root) // 4)
+        self._records.cap.take(size, self._records.keep)
+        return size
 
     def check(self, size: int) -> None:
         """Return if the cap leaves ``size`` bytes for records and artifacts; else its error."""

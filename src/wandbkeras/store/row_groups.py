@@ -21,6 +21,7 @@ _ESSENTIAL: Mapping[str, Collection[str]] = {
     "history": (),
     "histograms": ("key", "values", "bins"),
     "events": ("_timestamp", "type", "body"),
+    "console": ("_timestamp", "_writer", "line", "stream", "text"),
 }
 _STATS = (*HISTOGRAM_COUNTS, *HISTOGRAM_MOMENTS)
 _TIMES = ("_timestamp", "_runtime")
@@ -53,7 +54,7 @@ class RowGroup:
     def fate(self, name: str) -> str:
         """Say what damage to the column ``name`` costs."""
         if self._is_needed(name):
-            what = "events" if self.stream == "events" else "rows"
+            what = {"events": "events", "console": "lines"}.get(self.stream, "rows")
             return f"{self.rows} {what} are lost"
         if name in ("_step", "_attempt"):
             return "nothing is lost: the footer says what it held"

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from wandbkeras.errors import DamagedError
 from wandbkeras.store import column_kinds, document, part_schema, rebuild
 from wandbkeras.store.chunks import Inspection, inspect
+from wandbkeras.store.console import read_console
 from wandbkeras.store.damage import Damage
 from wandbkeras.store.layout import Layout
 from wandbkeras.store.manifest import Manifest
@@ -91,6 +92,13 @@ class Salvage(Source):
 
     def accept(self, damage: Sequence[Damage]) -> None:
         """Let whoever asked for the journal tell of its damage: it is in what was read of it."""
+
+    def console(self, attempt: int, writer: int) -> pa.Table:
+        """Return what is sound of what a writer's process printed, as far as it is not sealed."""
+        found = read_console(self.layout, attempt, writer)
+        for damage in found.damage:
+            self.note(damage)
+        return found.table
 
     def missing(self, path: Path) -> None:
         self._gone.add(path)

@@ -26,6 +26,7 @@ from wandbkeras.store.layout import STREAMS, Layout
 from wandbkeras.store.manifest import Manifest, read_manifest
 from wandbkeras.store.parquet import GROUP_ROWS, Part, write_part
 from wandbkeras.store.part_reader import read_part
+from wandbkeras.store.part_schema import CONSOLE_SCHEMA
 from wandbkeras.store.schema import Row
 from wandbkeras.store.state import Event, RunState, decode_record, read_records
 
@@ -163,11 +164,12 @@ def seal_content(
     compact: bool = False,
     merge: bool = False,
     read: Callable[[Part], pa.Table] | None = None,
+    console: pa.Table | None = None,
 ) -> Manifest:
     """Seal ``content``, which is that of the segments up to ``before``, after what is sealed.
 
     ``compact`` and ``merge`` are those of :func:`seal`. ``read`` reads parts of which not all is
-    sound: what it returns is written anew.
+    sound: what it returns is written anew. ``console`` is all that the writer's process printed.
     """
     attempt, writer = manifest.attempt, manifest.writer
     history, histograms = columns.row_tables(content.rows)
@@ -175,6 +177,7 @@ def seal_content(
         "history": history,
         "histograms": histograms,
         "events": columns.event_table(content.events, attempt),
+        "console": CONSOLE_SCHEMA.empty_table() if console is None else console,
     }
     reader = read or partial(read_part, layout)
     parts = [part for part in manifest.parts if part.stream not in tables]
@@ -276,8 +279,12 @@ def _leftovers(layout: Layout, manifest: Manifest) -> list[Path]:
     attempt, writer = manifest.attempt, manifest.writer
     sealed = [n for n in layout.segment_numbers(attempt, writer) if n < manifest.segments]
     named = {layout.root / part.name for part in manifest.parts}
+    damaged = {layout.root / damage.path for damage in manifest.damage}
+    numbers = layout.console_numbers(attempt, writer)
+    console = [layout.console(attempt, writer, number) for number in numbers]
     parts = [path for s in STREAMS for path in layout.part_files(s, attempt, writer)]
     return [
         *(layout.journal(attempt, writer, number) for number in sealed),
+        *(path for path in console if manifest.has_console or path in damaged),
         *(path for path in parts if path not in named),
     ]

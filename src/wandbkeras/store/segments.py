@@ -97,6 +97,7 @@ class Segments:
         finally:
             self.close()
         self._seal(self._number + 1, at_end=True)
+        self._seal_console()
 
     def close(self) -> None:
         """Take no more records."""
@@ -131,6 +132,13 @@ class Segments:
         }
         path = self._layout.journal(self._attempt, writer, self._number)
         return JournalWriter(self._room.disk, path, header)
+
+    def _seal_console(self) -> None:
+        """Seal what the process printed, if that is recorded; or OSError."""
+        if self._layout.console_numbers(self._attempt, self.writer):
+            from wandbkeras.store.console import seal_console
+
+            seal_console(self._room.sealing, self._layout, self._attempt, self.writer)
 
     def _seal(self, before: int, *, at_end: bool) -> None:
         # Only sealing needs pyarrow, and importing that takes longer than starting a run may.

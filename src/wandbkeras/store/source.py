@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from wandbkeras.errors import DamagedError, NotFoundError, StoreError, WandbkerasError
 from wandbkeras.store.cleaned import cleaned_blobs
+from wandbkeras.store.console import read_console
 from wandbkeras.store.damage import Damage
 from wandbkeras.store.journal_reader import read_journal
 from wandbkeras.store.layout import Layout
@@ -73,6 +74,12 @@ class Source:
         if damage:
             more = f" (and {len(damage) - 1} other places)" if len(damage) > 1 else ""
             raise DamagedError(f"{self.layout.root / damage[0].path}: {damage[0].what}{more}")
+
+    def console(self, attempt: int, writer: int) -> pa.Table:
+        """Return what a writer's process printed, as far as that is not sealed."""
+        found = read_console(self.layout, attempt, writer)
+        self.accept(found.damage)
+        return found.table
 
     def missing(self, path: Path) -> None:
         """Take notice that a part is gone for good."""

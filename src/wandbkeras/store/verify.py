@@ -110,6 +110,8 @@ class _Verifier:
             self._count(layout.journal(attempt, writer, number))
         for part in view.manifest.parts:
             self._count(layout.root / part.name)
+        for number in layout.console_numbers(attempt, writer):
+            self._count(layout.console(attempt, writer, number))
         return view
 
     def _settled(self, attempt: int, writer: int) -> AttemptView:
@@ -118,6 +120,8 @@ class _Verifier:
             try:
                 for part in view.manifest.parts:
                     self.source.check(part)
+                if not view.manifest.has_console:
+                    self.source.console(attempt, writer)
                 self._named_tables += in_writer(self.source, view.manifest, view.tail)
                 return view
             except FileNotFoundError as error:

@@ -180,6 +180,13 @@ class RunWriter:
         """Return if the run may have ``size`` bytes more; else OSError."""
         self._room.check(size)
 
+    def set_aside(self, size: int) -> int:
+        """Count ``size`` bytes, which another process will write, or as many as the run may have.
+
+        Return how many they are.
+        """
+        return self._room.set_aside(size)
+
     def check_free(self, size: int) -> None:
         """Return if a file of ``size`` bytes has room in the run's directory; else OSError."""
         if size > self._disk.free(self.layout.root):

@@ -28,7 +28,7 @@ _KEPT = frozenset({"run.json", "sync"})
 # What a whole sync proves beside that. Anything else in a run, as the damaged originals that
 # `repair` keeps, is nowhere else.
 _PROVEN = _KEPT | {"cleaned.json", "attempts", "artifacts", "blobs"} | {
-    "history", "histograms", "events", "tables",
+    "history", "histograms", "events", "console", "tables",
 }  # fmt: skip
 
 

@@ -93,6 +93,10 @@ def fingerprint(run: StoredRun) -> str:
                 with contextlib.suppress(FileNotFoundError):  # sealed since it was listed
                     path = layout.journal(attempt, writer, segment)
                     digest.update(f"{path.name} {path.lstat().st_size}\n".encode())
+            for segment in layout.console_numbers(attempt, writer):
+                with contextlib.suppress(FileNotFoundError):
+                    path = layout.console(attempt, writer, segment)
+                    digest.update(f"{path.name} {path.lstat().st_size}\n".encode())
     # Last, because it reads the records: they may be more by now, never fewer.
     digest.update(f"{run.state}\n".encode())
     return digest.hexdigest()
