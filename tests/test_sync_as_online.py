@@ -79,10 +79,11 @@ def play(root: Path, server: LoopbackServer, module: str) -> subprocess.Popen[by
     for grey, name in enumerate(("digit.png", "other.png")):
         Image.fromarray(np.full((4, 5), grey, np.uint8)).save(work / name)
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.whole_program", module, "store"],
+        [sys.executable, "-u", "-m", "tests.whole_program", module, "store"],
         cwd=work,
         env=environ(root, server),
         stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
 
 

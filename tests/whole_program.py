@@ -82,6 +82,9 @@ def define(run: Any) -> None:
 def log_scalars(run: Any) -> None:
     for epoch in range(4):
         print(f"epoch {epoch}")
+        for percent in (10, 100):
+            sys.stdout.write(f"\r\x1b[32m{percent:4}%\x1b[0m größe")
+        print()
         run.log({"epoch": epoch, "loss": 1 / (epoch + 1), "val/loss": 2 / (epoch + 1)})
         run.log({"acc": epoch / 7, "val/acc": epoch / 3, "secret": epoch, "by_hand": epoch})
     run.log({"nan": NAN, "inf": INFINITY, "-inf": -INFINITY, "zero": -0.0, "tiny": 5e-324})
@@ -166,6 +169,7 @@ def log_artifacts(module: ModuleType, run: Any) -> None:
 def summarise(run: Any) -> None:
     run.summary["by hand"] = {"nested": 1, "größe": [1, NAN]}
     run.summary["by_hand"] = 0.5
+    print("the last words", "w" * 5_000, file=sys.stderr)
     run.summary.update({"best": INFINITY, "count": 2**53 + 1, "7": 1, "none": None, "a.b": 2})
 
 

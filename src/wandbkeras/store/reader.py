@@ -325,6 +325,15 @@ class StoredRun:
         found |= {f"system.{n}": [sample.body.get(n) for sample in samples] for n in names}
         return pa.table({name: pa.array(values, pa.float64()) for name, values in found.items()})
 
+    @property
+    def has_console(self) -> bool:
+        """Whether anything that the run printed is recorded."""
+        return any(
+            view.manifest.has_console
+            or self.layout.console_numbers(view.number, view.manifest.writer)
+            for view in self.attempts
+        )
+
     def console(self) -> pa.Table:
         """Return what the processes of the run printed, a row a line.
 

@@ -15,6 +15,7 @@ from wandbkeras.errors import (
     UnreachableError,
 )
 from wandbkeras.sync.compare import differences, sample_differences
+from wandbkeras.sync.console import console_differences
 from wandbkeras.sync.content import Content
 from wandbkeras.sync.history import history_differences
 from wandbkeras.sync.plan import Plan
@@ -85,6 +86,7 @@ def _look(
         content.files,
         uses=content.uses,
         samples=len(content.samples),
+        console=len(content.console),
     )
     if remote is None:
         return None, ["the run is not there"]
@@ -98,6 +100,7 @@ def _look(
     found = [
         *differences(content, remote, plan.artifacts),
         *sample_differences(content, remote),
+        *(() if content.is_running else console_differences(content.console, remote.console)),
     ]
     if remote.line_count != len(content.steps):
         found.insert(0, f"rows: expected {len(content.steps)}, found {remote.line_count}")

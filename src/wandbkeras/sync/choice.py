@@ -43,7 +43,7 @@ class Choice:
         return replace(
             self,
             artifacts=self.artifacts or not (total.artifacts or TABLE in _kinds(run)),
-            files=self.files or not (total.files or _kinds(run)),
+            files=self.files or not (total.files or run.has_console or _kinds(run)),
             redact=tuple(key for key in self.redact if [*_values(total.config, key.split("."))]),
         )
 

@@ -36,6 +36,7 @@ from wandbkeras.store.state import Event
 from wandbkeras.store.table_names import table_step
 from wandbkeras.sync.artifacts import Artifact, Artifacts
 from wandbkeras.sync.choice import REDACTED, Choice
+from wandbkeras.sync.console import ConsoleLine, console_lines
 from wandbkeras.sync.digests import HistoryDigest
 from wandbkeras.sync.held_tables import HeldTables
 from wandbkeras.sync.imported import FOLDER, Imported
@@ -242,9 +243,11 @@ class Content:
         return Environment(program=program, python=python)
 
     @cached_property
-    def traceback(self) -> str | None:
-        """The traceback of the exception that ended the run, for the Logs page."""
-        return self.run.traceback
+    def console(self) -> Sequence[ConsoleLine]:
+        """What the run printed, for the Logs page; an imported run has its own way of that."""
+        if self.imported.records or not self.choice.files:
+            return ()
+        return console_lines(self.run, self.choice.hidden(self.run.config), REDACTED)
 
     @property
     def artifacts(self) -> list[Artifact]:

@@ -27,7 +27,8 @@ from wandbkeras.sync.substitute import next_id, write_substitute
 from wandbkeras.sync.upload import Upload
 
 # What is recorded or shown elsewhere and not read back; said in every receipt.
-NOT_COMPARED = ["createdAt", "console", "client telemetry", "alerts"]
+NOT_COMPARED = ["createdAt", "client telemetry", "alerts"]
+_CONSOLE = "console"
 _SYSTEM_METRICS = "system metrics"
 _MOST_IDS = 20
 
@@ -98,7 +99,9 @@ class Delivery:
         """Render ``plan`` to logs that are to be sent one after the other."""
         *first, last = self.content.versions.waves(plan.artifacts) or [[]]
         self._last = last
-        alone = replace(plan, first_row=len(self.content.steps), files=(), alerts=(), samples=())
+        alone = replace(
+            plan, first_row=len(self.content.steps), files=(), alerts=(), samples=(), console=()
+        )
         plans = [*(replace(alone, artifacts=wave) for wave in first), replace(plan, artifacts=last)]
         return [
             render(self.content, wave, scratch / str(number), VERSION, is_last=wave is plans[-1])
@@ -203,6 +206,7 @@ class Delivery:
 
     def _receipt(self, plan: Plan, remote: RemoteRun, rows_compared: int) -> Receipt:
         content, destination = self.content, self.destination
+        not_settled = bool(content.imported.records) or content.is_running
         return Receipt(
             server=destination.server,
             entity=destination.entity,
@@ -234,8 +238,9 @@ class Delivery:
             wandbkeras=wandbkeras.__version__,
             not_compared=[
                 *NOT_COMPARED,
+                *([_CONSOLE] if not_settled or remote.console is None else []),
                 # Those of an import are not known, and those of a running run go on meanwhile.
-                *([_SYSTEM_METRICS] if content.imported.records or content.is_running else []),
+                *([_SYSTEM_METRICS] if not_settled else []),
             ],
         )
 

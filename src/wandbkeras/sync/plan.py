@@ -23,6 +23,7 @@ from wandbkeras.sync.compare import (
     missing_samples,
     sample_differences,
 )
+from wandbkeras.sync.console import ConsoleLine, console_differences
 from wandbkeras.sync.content import Content
 from wandbkeras.sync.destination import Destination
 from wandbkeras.sync.history import history_differences, spans
@@ -33,13 +34,12 @@ from wandbkeras.sync.remote import RemoteRun
 
 # The clocks of server and client may differ by as much.
 _QUIET_S = 120.0
-_ENDED = ("finished", "failed", "preempted")
 
 
 @dataclass(frozen=True)
 class Plan:
     """What to send: rows from ``first_row``, ``artifacts``, ``files`` by their names, ``alerts``,
-    and ``samples`` of system metrics.
+    ``samples`` of system metrics, and ``console``, all lines of it.
 
     ``remote`` is what the server held when it was asked; ``complete`` if that is all.
     """
@@ -53,11 +53,7 @@ class Plan:
     remote: RemoteRun | None = None
     alerts: Sequence[Alert] = ()
     samples: Sequence[Event] = ()
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether the server holds the end of the run, and so what was said then."""
-        return self.remote is not None and self.remote.state in _ENDED
+    console: Sequence[ConsoleLine] = ()
 
 
 def make_plan(
@@ -91,6 +87,7 @@ def make_plan(
         content.files,
         uses=content.uses,
         samples=len(content.samples),
+        console=len(content.console),
     )
     remote = ask()
     while remote is not None and not _is_settled(content, remote):
@@ -106,6 +103,7 @@ def make_plan(
             artifacts=content.artifacts,
             files=tuple(content.files),
             samples=content.samples,
+            console=content.console,
         )
     return _missing(content, remote, destination, entity, server, level, keep_alive_s)
 
@@ -125,13 +123,24 @@ def _missing(
     files = tuple(file_differences(content, remote))
     complete = held == len(content.steps) and not missing and not differences(content, remote)
     samples = missing_samples(content, remote)
+    console = content.console if any(console_differences(content.console, remote.console)) else ()
     if content.is_running:
         # Samples come all the time: they go along when there is something else to be sent.
         if keep_alive_s is not None:
             complete = complete and time.time() - remote.heartbeat < keep_alive_s
     else:
-        complete = complete and not any(sample_differences(content, remote))
-    return Plan(destination, entity, held, missing, files, complete, remote, samples=samples)
+        complete = complete and not console and not any(sample_differences(content, remote))
+    return Plan(
+        destination,
+        entity,
+        held,
+        missing,
+        files,
+        complete,
+        remote,
+        samples=samples,
+        console=console,
+    )
 
 
 def sent_meanwhile(

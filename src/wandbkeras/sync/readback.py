@@ -33,6 +33,7 @@ from wandbkeras.errors import (
     UsageError,
 )
 from wandbkeras.sync.beside import beside
+from wandbkeras.sync.console import ALL_LINES, LAST_LINES
 from wandbkeras.sync.history_pages import Span, decode_all, read_ahead, scans
 from wandbkeras.sync.remote import RemoteArtifact, RemoteFile, RemoteRun
 
@@ -69,11 +70,13 @@ class Server:
         *,
         uses: bool = False,
         samples: int = 0,
+        console: int = 0,
     ) -> RemoteRun | None:
         """Return what the server holds of a run, of its files those that are named.
 
         With ``uses`` it is asked which artifacts the run takes in, and for so many ``samples`` of
-        its system metrics. None if it holds none of this id.
+        its system metrics, and lines of its ``console``, of many for the last. None if it holds
+        none of this id.
         """
         with _mapped(self.base_url):
             run = self._run(entity, project, run_id)
@@ -99,6 +102,7 @@ class Server:
                 mask_labels=_mask_labels(run.rawconfig),
                 id=run.storage_id,
                 samples=_samples(run, samples),
+                console=_console(run, console),
             )
 
     def line_count(self, entity: str, project: str, run_id: str) -> int:
@@ -206,6 +210,23 @@ def _decoded(row: Any) -> dict[str, Any]:
     return dict(zip(names, decode_all([i.value_json for i in row.history_items]), strict=True))
 
 
+def _console(run: Any, lines: int) -> dict[int, tuple[str | None, str]] | None:
+    """Return the lines of the console; None if client or server is too old to be asked."""
+    if not lines:
+        return {}
+    if not hasattr(run, "console_logs"):
+        return None
+    few = lines <= ALL_LINES
+    found = run.console_logs() if few else run.console_logs(last=LAST_LINES)
+    try:
+        return {int(line.number): (line.level, line.content) for line in found}
+    except wandb.errors.CommError as error:
+        failure = _failure(error)
+        if failure is not None and not _is_refusal(failure):
+            raise
+        return None
+
+
 def _mask_labels(config: Mapping[str, Any]) -> dict[str, Mapping[str, str]]:
     internal = config.get("_wandb") or {}
     held = internal.get("value", internal).get("mask/class_labels") or {}
@@ -303,9 +324,15 @@ def _mapped_error(base_url: str, error: Exception) -> SyncError:
     status = failure.response.http_status if failure.response else 0
     if status == 401:
         return CredentialsError(f"{base_url} refuses the key: {text}")
-    if 400 <= status < 500 and status not in (408, 429):
+    if _is_refusal(failure):
         return RefusedError(f"{base_url} refuses: {text}")
     return UnreachableError(f"{base_url} gives no answer: {text}: try again later")
+
+
+def _is_refusal(failure: WandbApiFailedError) -> bool:
+    """Whether asking again would change nothing."""
+    status = failure.response.http_status if failure.response else 0
+    return 400 <= status < 500 and status not in (408, 429)
 
 
 def _failure(error: BaseException | None) -> WandbApiFailedError | None:

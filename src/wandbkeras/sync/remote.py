@@ -60,3 +60,5 @@ class RemoteRun:
     mask_labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     id: str = ""
     samples: tuple[Mapping[str, Any], ...] = ()
+    # Level and text of console lines by their numbers; None: the server can't be asked for them.
+    console: Mapping[int, tuple[str | None, str]] | None = None

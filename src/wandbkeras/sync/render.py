@@ -101,8 +101,8 @@ def records(
     for alert in plan.alerts:
         yield log.alert(title=alert.title, text=alert.text, level=alert.level)
     if is_last:
-        if content.traceback is not None and not plan.has_ended:
-            yield log.console(content.traceback, content.run.folded.last_seen)
+        for line in plan.console:
+            yield log.console(f"{line.text}\n", line.timestamp, is_error=line.is_error)
         yield log.summary(content.summary, content.runtime)
     if content.run.preempting:
         yield log.preempting()

@@ -286,11 +286,13 @@ def alert(*, title: str, text: str, level: str) -> pb.Record:
     return pb.Record(alert=pb.AlertRecord(title=title, text=text, level=level, wait_duration=0))
 
 
-def console(line: str, timestamp: float) -> pb.Record:
-    """Return text that was printed on standard error; ``timestamp`` in seconds since the epoch."""
+def console(text: str, timestamp: float, *, is_error: bool) -> pb.Record:
+    """Return text that was printed, on standard error or not; ``timestamp`` in seconds since the
+    epoch."""
+    stream = pb.OutputRawRecord.STDERR if is_error else pb.OutputRawRecord.STDOUT
     return pb.Record(
         output_raw=pb.OutputRawRecord(
-            output_type=pb.OutputRawRecord.STDERR, line=line, timestamp=_timestamp(timestamp)
+            output_type=stream, line=text, timestamp=_timestamp(timestamp)
         )
     )
 
