@@ -149,7 +149,7 @@ def _check_journal(root: Path, owner: tuple[int, int], first: int, run: Run) -> 
 def _check_parts(root: Path, parts: list[Record]) -> None:
     """Compare footers and column chunks of parts, as whoever reads only some of one (Parts)."""
     for part in parts:
-        if part["name"].split("/")[0] not in ("history", "histograms", "events"):
+        if part["name"].split("/")[0] not in ("history", "histograms", "events", "console"):
             continue
         data = (root / part["name"]).read_bytes()
         footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")

@@ -18,6 +18,7 @@ from tests.syncing import command, connect, held, sync_one
 from tests.test_context_git import git, repository  # noqa: F401
 from wandbkeras import Run
 from wandbkeras.context.environment import find_environment
+from wandbkeras.context.git import DIFF_BYTES
 from wandbkeras.context.packages import installed, requirements
 from wandbkeras.context.program import Program
 from wandbkeras.errors import DamagedError, UsageError
@@ -244,3 +245,23 @@ def test_an_environment_that_is_none_is_damage(
         else:
             with pytest.raises(DamagedError, match="an environment that is none"):
                 _ = stored(run).environment
+
+
+@pytest.mark.usefixtures("recorded")
+def test_a_diff_that_is_not_recorded_is_said(
+    start: Callable[..., Run],
+    stored: Callable[[Run], StoredRun],
+    repository: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """By one line, and by the run."""
+    (repository / "train.py").write_text("x" * (DIFF_BYTES + 1))
+    monkeypatch.chdir(repository)
+    run = start()
+    run.finish()
+    found = stored(run)
+    assert DIFF not in found.files
+    reasons = [e.body["reason"] for e in found.events() if e.type == "failure"]
+    assert len(reasons) == 1 and "the diff of what is not committed has 10000" in reasons[0]
+    assert capsys.readouterr().err.count("the diff of what is not committed") == 1

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wandbkeras.context.git import find_repository
+from wandbkeras.context.git import DIFF_BYTES, find_repository
 
 
 def git(directory: Path, *arguments: str) -> str:
@@ -87,3 +87,11 @@ def test_where_there_is_no_repository_or_no_git_there_is_none(
     assert (empty.git.commit, empty.diff) == (None, None)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert find_repository(repository, with_diff=True) is None
+
+
+def test_a_diff_that_is_too_large_is_not_taken_and_counted(repository: Path) -> None:
+    """More than 10 MB are data that was committed."""
+    (repository / "train.py").write_text("x" * (DIFF_BYTES + 1))
+    found = find_repository(repository, with_diff=True)
+    assert found is not None and found.diff is None
+    assert found.too_large > DIFF_BYTES

@@ -63,7 +63,12 @@ VALUES: list[dict[str, Any]] = [
 
 def test_the_readers_of_the_document_know_nothing_else() -> None:
     """The reader in one sitting imports nothing of ours, and those beside it only each other."""
-    for name, ours in (("reader", set()), ("state", {"reader"}), ("run", {"reader", "state"})):
+    for name, ours in (
+        ("reader", set()),
+        ("state", {"reader"}),
+        ("run", {"reader", "state"}),
+        ("console", {"reader"}),
+    ):
         tree = ast.parse((Path(__file__).parent / f"format_{name}.py").read_text())
         nodes = [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
         modules = {n.module or "" for n in nodes if isinstance(n, ast.ImportFrom)}
@@ -258,7 +263,7 @@ def test_every_file_of_a_run_has_a_name_of_the_document(start: Start, tmp_path: 
     pattern = pattern.replace("<folder>", r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,63}")
     pattern = (
         pattern.replace("<step>", r"\d{8,}")
-        .replace("<stream>", "(history|histograms|events)")
+        .replace("<stream>", "(history|histograms|events|console)")
         .replace("AAA", r"\d{3}")
     )
     pattern = pattern.replace("<64\\ hexadecimal\\ digits>", "[0-9a-f]{64}").replace("/HH/", "/../")

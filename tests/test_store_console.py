@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Disk
+from tests.format_console import read_console as read_by_the_document
 from wandbkeras.errors import DamagedError
 from wandbkeras.store import document
 from wandbkeras.store.console import ConsoleFiles, Line, read_console
@@ -141,3 +142,19 @@ def test_a_record_of_another_shape_is_refused(layout: Layout, record: list[objec
     journal.close()
     with pytest.raises(DamagedError, match="makes no sense"):
         read_console(layout, 0, 0)
+
+
+def test_the_reader_of_the_document_finds_the_same_lines(layout: Layout, writer: RunWriter) -> None:
+    """Before and after they are sealed."""
+    files = ConsoleFiles(Disk(), layout, 0, 0, MAX_BYTES)
+    for start in range(0, 20_000, 100):
+        files.write([line(number, "größe " * 12) for number in range(start, start + 100)])
+    files.write([Line(19_999, "stderr", 5.5, "the end")])
+    files.close()
+    before = read_by_the_document(layout.root)
+    names = ("_attempt", "_writer", "line", "stream", "_timestamp", "text")
+    table = StoredRun(layout.root).console().select(names).to_pylist()
+    assert [(a, w, list(line)) for a, w, *line in (row.values() for row in table)] == before
+    writer.close(0, 1.0)
+    assert read_by_the_document(layout.root) == before
+    assert before[-1] == (0, 0, [19_999, "stderr", 5.5, "the end"])

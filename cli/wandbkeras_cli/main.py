@@ -13,6 +13,7 @@ from wandbkeras_cli.clean import clean
 from wandbkeras_cli.export import export
 from wandbkeras_cli.imports import import_
 from wandbkeras_cli.live import live
+from wandbkeras_cli.logs import logs
 from wandbkeras_cli.ls import ls
 from wandbkeras_cli.output import print_json, say
 from wandbkeras_cli.repair import repair
@@ -34,6 +35,7 @@ def cli() -> None:
     Example:
       wandbkeras ls runs        what is recorded, and what has arrived
       wandbkeras show k3j9x2ab  one run in detail
+      wandbkeras logs k3j9x2ab  what it printed
       wandbkeras sync runs      from a machine that reaches the server
       wandbkeras status runs    what has arrived where, and what has not and why
       wandbkeras clean runs     free the disk of what has verifiably arrived
@@ -45,6 +47,7 @@ cli.add_command(clean)
 cli.add_command(export)
 cli.add_command(import_)
 cli.add_command(live)
+cli.add_command(logs)
 cli.add_command(ls)
 cli.add_command(repair)
 cli.add_command(show)

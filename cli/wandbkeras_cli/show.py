@@ -53,7 +53,7 @@ def show(run: str, store: Path, as_json: bool) -> None:
       wandbkeras show k3j9x2ab
       wandbkeras show runs/run-20261123_054500-k3j9x2ab --json
     """
-    document = describe(_find(run, store))
+    document = describe(find_run(run, store))
     code = DamagedError.exit_code if document["damage"] else 0
     if as_json:
         print_json({**document, "exit_code": code})
@@ -62,7 +62,8 @@ def show(run: str, store: Path, as_json: bool) -> None:
     click.get_current_context().exit(code)
 
 
-def _find(run: str, store: Path) -> StoredRun:
+def find_run(run: str, store: Path) -> StoredRun:
+    """Return a run by its directory, or by its id in a store."""
     path = Path(run)
     if is_run(path):
         return StoredRun(path)
@@ -185,6 +186,9 @@ def _in_journals(run: StoredRun, stream: str) -> int:
         return sum(len(tail.events) for tail in tails)
     if stream == "history":
         return sum(len(tail.rows) for tail in tails)
+    if stream == "console":
+        sealed = sum(p.rows for v in run.attempts for p in v.manifest.parts if p.stream == stream)
+        return int(run.console().num_rows) - sealed
     return sum(len(columns.histogram_table(tail.rows)) for tail in tails)
 
 

@@ -6,6 +6,8 @@ import sys
 import threading
 from collections.abc import Callable
 
+from wandbkeras.context.edge import attempted
+
 # Longer, and the end of a training would wait for a file system that does not answer.
 PATIENCE_S = 20.0
 
@@ -36,10 +38,7 @@ class Background:
             self._say(f"it took more than {PATIENCE_S:.0f} s")
 
     def _run(self) -> None:
-        try:
-            self._work()
-        except Exception as error:  # noqa: BLE001 - the thread's edge: training goes on
-            self._say(f"{type(error).__name__}: {error}")
+        attempted(self._work, self._say)
 
     def _say(self, reason: str) -> None:
         verb = "are" if self._what.endswith("s") else "is"

@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 from wandbkeras.context import packages
 from wandbkeras.context.amd import AmdGpus
 from wandbkeras.context.cgroup import job_limits
-from wandbkeras.context.git import Repository, find_repository
+from wandbkeras.context.edge import attempted
+from wandbkeras.context.git import DIFF_BYTES, Repository, find_repository
 from wandbkeras.context.nvidia import NvidiaGpus
 from wandbkeras.context.program import Program
 from wandbkeras.context.scheduler import find_container, find_scheduler
@@ -40,11 +41,7 @@ def find_environment(program: Program, run_directory: Path, *, save_code: bool) 
     failures: list[str] = []
 
     def known(look: Callable[[], _T]) -> _T | None:
-        try:
-            return look()
-        except Exception as error:  # noqa: BLE001 - a machine can be odd in any way: training goes on
-            failures.append(f"{look.__name__}: {type(error).__name__}: {error}")
-            return None
+        return attempted(look, lambda reason: failures.append(f"{look.__name__}: {reason}"))
 
     def repository() -> Repository | None:
         for directory in (program.directory, program.path.parent):
@@ -75,6 +72,11 @@ def find_environment(program: Program, run_directory: Path, *, save_code: bool) 
         return None if inside.startswith("..") else readable(inside)
 
     found = None if program.environ.get("WANDB_DISABLE_GIT") else known(repository)
+    if found is not None and found.too_large:
+        failures.append(
+            f"the diff of what is not committed has {found.too_large} bytes, and is not recorded: "
+            f"expected {DIFF_BYTES} at most"
+        )
     installed = known(packages.installed) or {}
     gpus, cuda = known(_gpus) or ([], None)
     container, image = known(containers) or (None, None)

@@ -13,17 +13,21 @@ from wandbkeras.store.environment import Git
 
 _SECONDS = 20.0
 # More is data that was committed, not code.
-_DIFF_BYTES = 10_000_000
+DIFF_BYTES = 10_000_000
 _USER = re.compile(r"^([a-z][a-z0-9+.-]*://)[^/@]*@", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Repository:
-    """``root`` is its directory; ``diff`` what is not committed, None if nothing is."""
+    """``root`` is its directory; ``diff`` what is not committed, None if nothing is.
+
+    Or if it has more than :data:`DIFF_BYTES`: then ``too_large`` says how many.
+    """
 
     root: Path
     git: Git
     diff: bytes | None = None
+    too_large: int = 0
 
 
 def find_repository(directory: Path, *, with_diff: bool) -> Repository | None:
@@ -39,9 +43,10 @@ def find_repository(directory: Path, *, with_diff: bool) -> Repository | None:
     diff = None
     if with_diff and dirty and commit:
         diff = _git(root, "diff", "--no-ext-diff", "--no-color", "--submodule=diff", "HEAD")
-    if diff is not None and len(diff) > _DIFF_BYTES:
-        diff = None
+    size = len(diff or b"")
     git = Git(commit=commit, remote=remote and without_credentials(remote), dirty=dirty)
+    if size > DIFF_BYTES:
+        return Repository(root, git, too_large=size)
     return Repository(root, git, diff or None)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,6 +45,7 @@ def _environment(run: Run, directory: Path, *, save_code: bool) -> Callable[[], 
         found = find_environment(program, directory, save_code=save_code)
         run.record_environment(found.environment.to_body(), found.files)
         for failure in found.failures:
+            print(f"wandbkeras: environment: {failure}", file=sys.stderr)  # noqa: T201
             run.record_failure("environment", failure)
 
     return work
