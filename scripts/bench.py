@@ -73,6 +73,7 @@ def in_a_process(call: str, module: str = "bench") -> list[float]:
     path = os.pathsep.join(["scripts", os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     env = {**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3"}
     env |= {"WANDBKERAS_ENVIRONMENT": "off", "WANDBKERAS_SYSTEM_METRICS": "off"}
+    env |= {"WANDBKERAS_CONSOLE": "off"}
     code = f"import {module} as b; b.{call}"
     done = subprocess.run(
         [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
@@ -331,6 +332,9 @@ def bench_start() -> Iterator[Figure]:
             yield Figure(f"import {name}", imported, "ms", import_budget)
             yield Figure(f"{name}: init(), what surrounds the run too", began, "ms", init_budget)
             yield Figure("  CPU of the thread that calls it", cpu, "ms")
+    environment, console = map(statistics.median, zip(*surroundings(9), strict=True))
+    yield Figure("  of init(): the environment", environment, "ms", 50)
+    yield Figure("  of init(): the console", console, "ms", 50)
 
 
 def starts(name: str, rounds: int) -> Iterator[list[float]]:
@@ -340,6 +344,58 @@ def starts(name: str, rounds: int) -> Iterator[list[float]]:
             command = [sys.executable, "-c", START, name, folder]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
         yield [float(number) for number in done.stdout.splitlines()[0].split()]
+
+
+SURROUNDINGS = """
+import sys, tempfile, time, numpy, wandbkeras
+from wandbkeras.context.switches import Switches
+from wandbkeras.recording.surroundings import record_surroundings
+with tempfile.TemporaryDirectory() as folder:
+    off = {"environment": False, "system_metrics": False, "console": "off"}
+    with wandbkeras.init(dir=folder, **off) as run:
+        before = time.perf_counter()
+        record_surroundings(run, Switches(system_metrics=None, console=None))
+        environment = time.perf_counter()
+        record_surroundings(run, Switches(environment=False, system_metrics=None))
+        console = time.perf_counter()
+print((environment - before) * 1e3, (console - environment) * 1e3)
+"""
+
+
+def surroundings(rounds: int) -> Iterator[list[float]]:
+    """Yield the milliseconds that ``init`` waits for the environment, and for the console."""
+    for _ in range(rounds):
+        command = [sys.executable, "-c", SURROUNDINGS]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        yield [float(number) for number in done.stdout.split()[-2:]]
+
+
+FLOOD = """
+import sys, time, numpy, wandbkeras
+run = wandbkeras.init(dir=sys.argv[1], console=sys.argv[2])
+lines, line = 1_300_000, "the quick brown fox jumps over the lazy dog, and what it says of it"
+start, cpu = time.perf_counter(), time.thread_time()
+for number in range(lines):
+    print(number, line)
+cpu = time.thread_time() - cpu
+run.finish()
+seconds = time.perf_counter() - start
+print(seconds, cpu / lines * 1e6, wandbkeras.StoredRun(run.dir).size, file=sys.stderr)
+"""
+
+
+def bench_console() -> Iterator[Figure]:
+    """What printing 100 MB costs a program that is captured, to its end, beside one that isn't."""
+    for console in ("off", "wrap", "auto"):
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, "-c", FLOOD, folder, console]
+            done = subprocess.run(
+                command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=True
+            )
+        seconds, cpu, size = map(float, done.stderr.split()[-3:])
+        yield Figure(f"console={console}: a printed line, CPU of the program", cpu, "µs")
+        yield Figure("  100 MB, until finish() returns", seconds, "s")
+        yield Figure("  the run on disk", size / 1e6, "MB", 32)
 
 
 def bench_evaluation() -> Iterator[Figure]:
@@ -496,6 +552,7 @@ BENCHES: dict[str, Callable[[], Iterator[Figure]]] = {
     "list": bench_list,
     "start": bench_start,
     "system": bench_system,
+    "console": bench_console,
     "evaluation": bench_evaluation,
     "tables": bench_tables,
     "histogram": bench_histogram,
