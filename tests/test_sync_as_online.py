@@ -110,6 +110,8 @@ def test_all_that_the_document_lists_differs(both: Both) -> None:
     """So the list allows no more than what is seen."""
     places = both.differing
     idle = [p for p in allowed() if not any(fnmatchcase(place, p) for place in places)]
+    # Whole seconds: two programs may take the same.
+    idle = [pattern for pattern in idle if pattern != "*/_wandb/runtime"]
     assert idle == []
 
 

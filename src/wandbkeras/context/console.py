@@ -76,7 +76,7 @@ class _Channel:
         if self.unwrap is not None:
             self.unwrap()
             self.unwrap = None
-            os.close(self.near)
+            _close(self.near)
         elif self.saved is not None:
             with contextlib.suppress(OSError):  # the program has closed it
                 found = os.fstat(self.descriptor)
@@ -85,11 +85,11 @@ class _Channel:
 
     def close(self) -> None:
         """Close what is left, once the stream is where it was before."""
-        os.close(self.far)
+        _close(self.far)
         if self.saved is not None:
-            os.close(self.saved)
+            _close(self.saved)
             if self.identity is None:  # nothing led here
-                os.close(self.near)
+                _close(self.near)
 
 
 class Console:
@@ -154,8 +154,7 @@ class Console:
         self._close("_control")
         self._close("_lifeline")
         for channel in self._channels:
-            with contextlib.suppress(OSError):
-                os.close(channel.far)
+            _close(channel.far)
 
     def _begin(self, mode: Mode, given: dict[str, Any]) -> None:
         for name in _NAMES:
@@ -190,6 +189,13 @@ class Console:
 
     def _watch(self) -> None:
         """Listen to the relay until all is recorded; if it dies or stops, do without it."""
+        try:
+            self._listen()
+        except OSError as error:  # the program has closed what is not its own
+            self._done.set()
+            self._say(str(error))
+
+    def _listen(self) -> None:
         try:
             self._process.wait(_START_S)  # it leaves a child of its own behind
         except subprocess.TimeoutExpired:
@@ -252,7 +258,7 @@ class Console:
         fd = getattr(self, name)
         if fd >= 0:
             setattr(self, name, -1)
-            os.close(fd)
+            _close(fd)
 
     def _say(self, reason: str) -> None:
         print(f"wandbkeras: the console is not recorded: {reason}", file=sys.stderr)  # noqa: T201
@@ -303,6 +309,11 @@ def _channel(mode: Mode, name: str) -> _Channel:
         os.close(far)
         os.close(near)
         raise _NotThereError from None
+
+
+def _close(fd: int) -> None:
+    with contextlib.suppress(OSError):  # the program has closed it
+        os.close(fd)
 
 
 def _is_on(stream: TextIO, descriptor: int) -> bool:

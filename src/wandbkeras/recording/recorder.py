@@ -434,14 +434,10 @@ class Run:
         if self._writer is not None:
             self._writer.event("system", metrics)
 
-    def writer_place(self, *, reserved_bytes: int) -> tuple[int, int, int]:
-        """Return attempt and writer of this process, and how many bytes another may write for it.
-
-        Those are ``reserved_bytes``, or fewer where the run may not take much.
-        """
-        if self._writer is None:
-            raise WandbkerasError("a disabled run has no place")
-        return self._writer.attempt, self._writer.number, self._writer.set_aside(reserved_bytes)
+    @property
+    def writer(self) -> RunWriter | None:
+        """What writes the run, None for a disabled run."""
+        return self._writer
 
     @property
     def began_attempt(self) -> bool:

@@ -10,8 +10,9 @@ from wandbkeras.context.background import Background
 from wandbkeras.context.console import Console
 from wandbkeras.context.program import Program
 from wandbkeras.context.sampling import Sampling
-from wandbkeras.context.switches import Switches
+from wandbkeras.context.switches import LEAST_CONSOLE_BYTES, ConsoleMode, Switches
 from wandbkeras.recording.recorder import Run
+from wandbkeras.store.writer import RunWriter
 
 
 def record_surroundings(run: Run, switches: Switches) -> None:
@@ -22,10 +23,8 @@ def record_surroundings(run: Run, switches: Switches) -> None:
             run.record_failure(what, reason)
 
     # First, so that it ends last: it records what the others say, too.
-    if run.dir is not None and switches.console is not None:
-        place = run.writer_place(reserved_bytes=switches.console_max_bytes)
-        console = Console(switches.console, Path(run.dir), *place, report)
-        run.before_finish(console.stop)
+    if run.writer is not None and switches.console is not None:
+        _begin_console(run, run.writer, switches.console, switches.console_max_bytes, report)
     if run.dir is not None and switches.environment:
         work = _environment(run, Path(run.dir), save_code=switches.save_code)
         run.before_finish(Background("environment", work, report).wait)
@@ -33,6 +32,23 @@ def record_surroundings(run: Run, switches: Switches) -> None:
     if run.dir is not None and switches.system_metrics is not None and run.began_attempt:
         sampling = Sampling(switches.system_metrics, run.record_system_metrics, report)
         run.before_finish(sampling.stop)
+
+
+def _begin_console(
+    run: Run,
+    writer: RunWriter,
+    mode: ConsoleMode,
+    max_bytes: int,
+    report: Callable[[str, str], None],
+) -> None:
+    room = writer.set_aside(max_bytes, LEAST_CONSOLE_BYTES)
+    if not room:
+        reason = f"max_bytes leaves less than {LEAST_CONSOLE_BYTES} bytes for a quarter"
+        print(f"wandbkeras: the console is not recorded: {reason}", file=sys.stderr)  # noqa: T201
+        report("console", reason)
+        return
+    console = Console(mode, writer.layout.root, writer.attempt, writer.number, room, report)
+    run.before_finish(console.stop)
 
 
 def _environment(run: Run, directory: Path, *, save_code: bool) -> Callable[[], None]:

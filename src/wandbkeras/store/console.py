@@ -10,6 +10,7 @@ The bytes are specified in ``docs/format.md``, section "Console".
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -55,7 +56,7 @@ class ConsoleFiles:
         self._attempt, self._writer = attempt, writer
         self._max_bytes = max_bytes
         self._number = 0
-        self._current: JournalWriter | None = self._open()
+        self._current: JournalWriter | None = self._open(0)
 
     def write(self, lines: Sequence[Line]) -> None:
         """Record lines, 32,768 characters each at most; or OSError: not all of them are then."""
@@ -80,15 +81,16 @@ class ConsoleFiles:
     def _begin_next(self) -> JournalWriter:
         """Begin a segment; of those after the first the last two are kept."""
         self.close()
-        self._number += 1
-        if self._number > 2:
-            self._disk.remove(self._path(self._number - 2))
-        self._current = self._open()
+        number = self._number + 1
+        if number > 2:
+            with suppress(FileNotFoundError):  # removed, when the disk took no other
+                self._disk.remove(self._path(number - 2))
+        self._current, self._number = self._open(number), number
         return self._current
 
-    def _open(self) -> JournalWriter:
-        header = {"attempt": self._attempt, "writer": self._writer, "segment": self._number}
-        return JournalWriter(self._disk, self._path(self._number), header)
+    def _open(self, number: int) -> JournalWriter:
+        header = {"attempt": self._attempt, "writer": self._writer, "segment": number}
+        return JournalWriter(self._disk, self._path(number), header)
 
     def _path(self, number: int) -> Path:
         return self._layout.console(self._attempt, self._writer, number)

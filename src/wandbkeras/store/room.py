@@ -68,11 +68,16 @@ class Room:
             with suppress(OSError):
                 self.disk.release(held)
 
-    def set_aside(self, size: int) -> int:
-        """Count ``size`` bytes, a quarter of what the cap leaves at most; return how many."""
+    def set_aside(self, size: int, least: int) -> int:
+        """Count ``size`` bytes, a quarter of what the cap leaves at most; return how many.
+
+        None if that is less than ``least``.
+        """
         if self._records is None:
             return size
         size = min(size, self._records.free(self._root) // 4)
+        if size < least:
+            return 0
         self._records.cap.take(size, self._records.keep)
         return size
 

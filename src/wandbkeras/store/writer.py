@@ -180,12 +180,12 @@ class RunWriter:
         """Return if the run may have ``size`` bytes more; else OSError."""
         self._room.check(size)
 
-    def set_aside(self, size: int) -> int:
-        """Count ``size`` bytes, which another process will write, or as many as the run may have.
+    def set_aside(self, size: int, least: int) -> int:
+        """Count ``size`` bytes, which another process will write; return how many they are.
 
-        Return how many they are.
+        They are fewer where the run may not take much, and none instead of less than ``least``.
         """
-        return self._room.set_aside(size)
+        return self._room.set_aside(size, least)
 
     def check_free(self, size: int) -> None:
         """Return if a file of ``size`` bytes has room in the run's directory; else OSError."""
