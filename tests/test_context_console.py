@@ -259,6 +259,42 @@ def test_under_pytest_what_it_captures_is_recorded_too(
     assert lines(stored, "stderr") == ["and this"]
 
 
+def test_in_a_notebook_every_cell_is_recorded(tmp_path: Path) -> None:
+    """IPython puts back a stream's `write` when a cell ends, the one that began the run too.
+
+    Here its place is taken by what it does to a stream, as read in IPython 9; with ipykernel 7 this
+    was seen to hold.
+    """
+    code = """
+    import types
+    registered = []
+    events = types.SimpleNamespace(
+        register=lambda name, call: registered.append(call),
+        unregister=lambda name, call: registered.remove(call),
+    )
+    shell = types.SimpleNamespace(events=events)
+    sys.modules["IPython"] = types.SimpleNamespace(get_ipython=lambda: shell)
+    run.finish()
+
+    def cell(text):
+        before = sys.stdout.write
+        sys.stdout.write = lambda data: before(data)
+        for call in list(registered):
+            call(None)
+        exec(text, globals())
+        sys.stdout.write = before
+
+    cell("run = wandbkeras.init(dir='store', id='notebook', console='wrap'); print('first')")
+    cell("print('second')")
+    cell("run.finish(); print('after the end')")
+    assert registered == []
+    """
+    program = play(tmp_path / "program", code)
+    assert program.end() == (0, b"first\nsecond\nafter the end\n", b"")
+    run = wandbkeras.Store(tmp_path / "program" / "store").run("notebook")
+    assert lines(run) == ["first", "second"]
+
+
 def test_wrapping_leaves_the_descriptors_alone(tmp_path: Path) -> None:
     """With `wrap`, what native code prints is only seen."""
     code = """

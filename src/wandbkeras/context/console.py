@@ -49,14 +49,14 @@ _WAIT_MS = 1_000
 @dataclass
 class _Channel:
     """The way of one stream to the relay. ``saved`` is where its descriptor led before; a stream
-    that is wrapped has none, and puts back its ``write`` by ``unwrap``."""
+    that is wrapped has none."""
 
     name: str
     near: int
     far: int
     saved: int | None = None
     is_pty: bool = False
-    unwrap: Callable[[], None] | None = None
+    wrapping: _Wrapping | None = None
     identity: tuple[int, int] | None = None
 
     @property
@@ -73,9 +73,9 @@ class _Channel:
 
     def restore(self) -> None:
         """Lead the stream to where it led before, unless somebody has led it elsewhere since."""
-        if self.unwrap is not None:
-            self.unwrap()
-            self.unwrap = None
+        if self.wrapping is not None:
+            self.wrapping.remove()
+            self.wrapping = None
             _close(self.near)
         elif self.saved is not None:
             with contextlib.suppress(OSError):  # the program has closed it
@@ -304,7 +304,7 @@ def _channel(mode: Mode, name: str) -> _Channel:
     far, near = _pipe()
     os.set_blocking(near, False)
     try:
-        return _Channel(name, near, far, unwrap=_wrap(stream, near))
+        return _Channel(name, near, far, wrapping=_Wrapping(stream, near))
     except AttributeError:  # a stream of a class of its own, that takes no attributes
         os.close(far)
         os.close(near)
@@ -346,30 +346,57 @@ def _terminal_like(descriptor: int) -> tuple[int, int]:
     return far, near
 
 
-def _wrap(stream: TextIO, fd: int) -> Callable[[], None]:
-    """Let what is written to a stream of Python's be recorded too; return what undoes it."""
-    before = stream.write
-    own = vars(stream).get("write")
+class _Wrapping:
+    """Lets what is written to a stream of Python's be written to ``fd`` too.
 
-    def write(text: str, /) -> int:
-        written = before(text)
-        if isinstance(text, str):
-            _offer(fd, text.encode(errors="replace"))
-        return written
+    IPython does the same for each cell, and puts back afterwards what was there before it. So it is
+    done anew as each cell begins.
+    """
 
-    def unwrap() -> None:
-        if vars(stream).get("write") is not write:
+    def __init__(self, stream: TextIO, fd: int) -> None:
+        self._stream = stream
+        self._fd = fd
+        self._before: Any = None
+        self._mine: Any = None
+        self.install()
+        self._shell = _shell()
+        if self._shell is not None:
+            self._shell.events.register("pre_run_cell", self.install)
+
+    def install(self, *_: Any) -> None:
+        """Wrap the stream's ``write``, unless it is; AttributeError if the stream has none of its
+        own."""
+        if self._mine is not None and vars(self._stream).get("write") is self._mine:
             return
-        if own is None:
-            del stream.write
-        else:
-            stream.write = own  # type: ignore[method-assign]
+        self._before, before = vars(self._stream).get("write"), self._stream.write
 
-    try:
-        stream.write = write  # type: ignore[method-assign]
-    except TypeError as error:
-        raise AttributeError(str(error)) from error
-    return unwrap
+        def write(text: str, /) -> int:
+            written = before(text)
+            if isinstance(text, str):
+                _offer(self._fd, text.encode(errors="replace"))
+            return written
+
+        try:
+            self._stream.write = write  # type: ignore[method-assign]
+        except TypeError as error:
+            raise AttributeError(str(error)) from error
+        self._mine = write
+
+    def remove(self) -> None:
+        if self._shell is not None:
+            self._shell.events.unregister("pre_run_cell", self.install)
+        if vars(self._stream).get("write") is not self._mine:
+            return
+        if self._before is None:
+            del self._stream.write
+        else:
+            self._stream.write = self._before  # type: ignore[method-assign]
+
+
+def _shell() -> Any:
+    """Return the shell of the notebook that this is, if it is one."""
+    ipython = sys.modules.get("IPython")
+    return None if ipython is None else ipython.get_ipython()
 
 
 def _offer(fd: int, data: bytes) -> None:
