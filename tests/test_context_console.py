@@ -308,6 +308,21 @@ def test_wrapping_leaves_the_descriptors_alone(tmp_path: Path) -> None:
     assert lines(program.run) == ["python"]
 
 
+def test_a_program_that_is_no_interpreter_is_not_started_again(tmp_path: Path) -> None:
+    """As one that was frozen: it prints as ever, and it is said that this is not recorded."""
+    code = """
+    run.finish()
+    sys.frozen = True
+    run = wandbkeras.init(dir="store", id="frozen")
+    print("seen", flush=True)
+    """
+    program = play(tmp_path / "program", code)
+    code_of_end, out, err = program.end()
+    assert (code_of_end, out) == (0, b"seen\n")
+    assert b"the console is not recorded" in err and b"no Python interpreter" in err
+    assert wandbkeras.Store(tmp_path / "program" / "store").run("frozen").folded.failures == 1
+
+
 def test_a_disabled_run_captures_nothing(tmp_path: Path) -> None:
     """No process is started for it."""
     code = "print(os.readlink('/proc/self/fd/1'))"

@@ -55,15 +55,15 @@ class ConsoleFiles:
         self._layout = layout
         self._attempt, self._writer = attempt, writer
         self._max_bytes = max_bytes
-        self._number = 0
-        self._current: JournalWriter | None = self._open(0)
+        self._number = -1
+        self._current: JournalWriter | None = None
 
     def write(self, lines: Sequence[Line]) -> None:
         """Record lines, 32,768 characters each at most; or OSError: not all of them are then."""
         for some in _bundles(lines, self._max_bytes // 32):
             frame = encode_frame((CONSOLE, some))
             current = self._current
-            limit = self._max_bytes // (4 if self._number else 2)
+            limit = self._max_bytes // (4 if self._number > 0 else 2)
             if current is None or current.size + len(frame) > limit:
                 current = self._begin_next()
             current.append(frame)

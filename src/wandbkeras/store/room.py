@@ -71,7 +71,7 @@ class Room:
     def set_aside(self, size: int, least: int) -> int:
         """Count ``size`` bytes, a quarter of what the cap leaves at most; return how many.
 
-        None if that is less than ``least``.
+        None are, if that would be less than ``least``.
         """
         if self._records is None:
             return size
