@@ -295,6 +295,20 @@ def test_in_a_notebook_every_cell_is_recorded(tmp_path: Path) -> None:
     assert lines(run) == ["first", "second"]
 
 
+def test_a_run_that_may_take_little_has_no_console(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Under `max_bytes` it is counted beforehand, a quarter of what is left; too little is said."""
+    run = wandbkeras.init(dir=tmp_path, console="auto", max_bytes="1MB")
+    run.finish()
+    assert "the console is not recorded: max_bytes leaves less than" in capsys.readouterr().err
+    run = wandbkeras.init(dir=tmp_path, console="auto", max_bytes="50MB")
+    print("recorded")
+    run.finish()
+    assert run.dir is not None
+    assert lines(wandbkeras.StoredRun(run.dir)) == ["recorded"]
+
+
 def test_wrapping_leaves_the_descriptors_alone(tmp_path: Path) -> None:
     """With `wrap`, what native code prints is only seen."""
     code = """
