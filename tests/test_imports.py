@@ -49,9 +49,11 @@ def test_a_whole_run_loads_neither_a_framework_nor_wandb(tmp_path: Path) -> None
 def test_what_surrounds_a_run_loads_no_framework_either(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Environment and system metrics, as they are by default, import neither Keras nor wandb."""
+    """Environment, console and system metrics, as they are by default, import neither Keras nor
+    wandb."""
     monkeypatch.delenv("WANDBKERAS_ENVIRONMENT")
     monkeypatch.delenv("WANDBKERAS_SYSTEM_METRICS")
+    monkeypatch.delenv("WANDBKERAS_CONSOLE")
     script = f"{_LOADED}\nimport wandbkeras\nwith wandbkeras.init(dir='runs') as run: pass\n"
     script += "print(json.dumps([loaded(), 'psutil' in sys.modules]))"
     done = subprocess.run(
