@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 import wandbkeras
-from tests.syncing import command, printed
+from tests.syncing import command, on_a_terminal, printed
 from wandbkeras.store.console import ConsoleFiles, Line
 from wandbkeras.store.disk import Disk
 from wandbkeras.store.layout import Layout
@@ -48,3 +49,15 @@ def test_the_document_has_every_line(run: Path) -> None:
     assert (document["not_kept"], document["damage"], document["exit_code"]) == (1, [], 0)
     streams = {s["stream"]: s["rows"] for s in printed(command("show", run, "--json"))["streams"]}
     assert streams["console"] == 3
+
+
+def test_a_strangers_run_does_nothing_to_a_terminal(tmp_path: Path) -> None:
+    """But set colours: no title, no clipboard, no movement."""
+    run = wandbkeras.init(dir=tmp_path)
+    assert run.dir is not None
+    files = ConsoleFiles(Disk(), Layout(Path(run.dir)), 0, 0, 1_000_000)
+    files.write([Line(0, "stdout", 1.0, "\x1b]0;title\x07\x1b[2J\x1b[1mbold\x1b[0m\ttab\x9b2J")])
+    files.close()
+    run.finish()
+    code, seen = on_a_terminal("logs", run.dir, env={**os.environ})
+    assert (code, seen) == (0, "]0;title[2J\x1b[1mbold\x1b[0m\ttab2J\r\n")

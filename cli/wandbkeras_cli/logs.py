@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from datetime import datetime, timezone
 from pathlib import Path
@@ -12,6 +13,9 @@ import click
 from wandbkeras.errors import DamagedError
 from wandbkeras_cli.output import json_option, print_json
 from wandbkeras_cli.show import find_run
+
+# Colours are the first group; tabs are none of them.
+_CONTROL = re.compile("(\x1b\\[[0-9;]*m)|[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 
 
 @click.command()
@@ -78,4 +82,6 @@ def _print(line: dict[str, Any], *, times: bool) -> None:
     moment = datetime.fromtimestamp(line["time"], tz=timezone.utc)
     time = f"{moment:%Y-%m-%d %H:%M:%S} " if times else ""
     writer = f"[{line['writer']}] " if line["writer"] else ""
-    click.echo(f"{time}{writer}{line['text']}", err=line["stream"] == "stderr")
+    # A stranger's run may hold more than colours for whoever's terminal this is.
+    text = _CONTROL.sub(lambda found: found[1] or "", line["text"])
+    click.echo(f"{time}{writer}{text}", err=line["stream"] == "stderr")
