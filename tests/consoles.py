@@ -13,7 +13,8 @@ from textwrap import dedent
 
 from tests.conftest import QUIET
 from tests.server.process import ROOT
-from wandbkeras.store.reader import Store, StoredRun
+from wandbkeras.store.directory import Store
+from wandbkeras.store.reader import StoredRun
 
 BEGIN = """
 import ctypes, os, signal, subprocess, sys, time
