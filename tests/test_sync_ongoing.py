@@ -12,6 +12,9 @@ from tests.server.process import LoopbackServer
 from tests.syncing import connect, held, until
 from wandbkeras import Run
 from wandbkeras.errors import ConflictError, UnreachableError
+from wandbkeras.store.console import ConsoleFiles, Line
+from wandbkeras.store.disk import Disk
+from wandbkeras.store.layout import Layout
 from wandbkeras.store.reader import StoredRun
 from wandbkeras.sync.content import Content
 from wandbkeras.sync.engine import sync
@@ -84,6 +87,26 @@ def test_rows_that_another_attempt_replaces_are_found(
     log(run, 100, 110)
     assert isinstance(sync_one(run, ongoing).error, ConflictError)
     assert [row["loss"] for row in held(server, "k3j9x2ab").rows] == list(range(10))
+
+
+def test_the_console_goes_along_now_and_then(
+    start: Start, server: LoopbackServer, ongoing: Ongoing
+) -> None:
+    """W&B's client sends all of it each time: of a running run once a minute, and at the end."""
+    run = start(project="digits", id="k3j9x2ab")
+    files = ConsoleFiles(Disk(), Layout(Path(run.dir or "")), 0, 0, 1_000_000)
+    arrived = []
+    for number in range(3):
+        files.write([Line(number, "stdout", 10.0, f"line {number}")])
+        log(run, number, number + 1)
+        assert sync_one(run, ongoing).error is None
+        arrived.append(len(held(server, "k3j9x2ab").console))
+    files.close()
+    run.finish()
+    receipt = sync_one(run, ongoing).receipt
+    assert receipt is not None and "console" not in receipt.not_compared
+    assert arrived == [1, 1, 1]
+    assert held(server, "k3j9x2ab").console == ["line 0", "line 1", "line 2"]
 
 
 def test_a_server_that_goes_during_an_upload_is_not_waited_for(

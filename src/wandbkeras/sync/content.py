@@ -221,7 +221,7 @@ class Content:
 
         None of a running run while they are not due.
         """
-        if self.is_running and not self.proven.are_samples_due:
+        if self.is_running and not self.proven.are_streams_due:
             return []
         return [
             Event(event.type, event.timestamp, metrics)
@@ -244,7 +244,12 @@ class Content:
 
     @cached_property
     def console(self) -> Sequence[ConsoleLine]:
-        """What the run printed, for the Logs page; an imported run has its own way of that."""
+        """What the run printed, for the Logs page; an imported run has its own way of that.
+
+        Nothing of a running run while it is not due.
+        """
+        if self.is_running and not self.proven.are_streams_due:
+            return ()
         if self.imported.records or not self.choice.files:
             return ()
         return console_lines(self.run, self.choice.hidden(self.run.config), REDACTED)

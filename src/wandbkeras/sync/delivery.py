@@ -15,7 +15,7 @@ from wandbkeras.sync.artifacts import Artifact
 from wandbkeras.sync.compare import match_artifacts
 from wandbkeras.sync.digests import digest_of
 from wandbkeras.sync.history import spans
-from wandbkeras.sync.ongoing import Proven, samples_due
+from wandbkeras.sync.ongoing import Proven, streams_due
 from wandbkeras.sync.options import Result
 from wandbkeras.sync.plan import Plan, make_plan, plan_bytes, sent_meanwhile
 from wandbkeras.sync.readback import VERSION
@@ -249,7 +249,9 @@ class Delivery:
         content, ongoing = self.content, self.session.ongoing
         if ongoing is None:
             return
-        due = samples_due(len(content.samples)) if plan.samples else content.proven.samples_due
+        due = content.proven.streams_due
+        if plan.samples or plan.console:
+            due = streams_due(len(content.samples), len(content.console))
         proven = Proven(
             lineage=self.run.lineage,
             remote=remote,
@@ -257,7 +259,7 @@ class Delivery:
             rows_compared=rows_compared,
             digest=content.history_digest,
             beyond=content.beyond,
-            samples_due=due,
+            streams_due=due,
         )
         ongoing.remember((self.destination, self._choice.suffix), proven)
 

@@ -15,10 +15,11 @@ from wandbkeras.sync.digests import HistoryDigest
 from wandbkeras.sync.remote import RemoteRun
 from wandbkeras.sync.upload import Client
 
-# Of system metrics the client sends all, however many there are already: with a minute between, and
-# longer the more there are, that stays a little.
-SAMPLES_S = 60.0
+# Of system metrics and the console the client sends all, however much there is already: with a
+# minute between, and longer the more there is, that stays a little.
+STREAMS_S = 60.0
 SECONDS_PER_SAMPLE = 0.1
+SECONDS_PER_LINE = 0.01
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Proven:
     ``rows_compared`` of them value by value, as the level said; ``remote`` is what was read back
     beside them. It holds for as long as the run has the same ``lineage``: rows only come after its
     rows then. ``beyond`` is what of them W&B does not take, as :class:`Content` keeps it. System
-    metrics are due at ``samples_due``, on the monotonic clock.
+    metrics and console are due at ``streams_due``, on the monotonic clock.
     """
 
     lineage: object = None
@@ -37,11 +38,11 @@ class Proven:
     rows_compared: int = 0
     digest: HistoryDigest = field(default_factory=HistoryDigest)
     beyond: Mapping[str, Mapping[int | None, str]] = field(default_factory=dict)
-    samples_due: float = 0.0
+    streams_due: float = 0.0
 
     @property
-    def are_samples_due(self) -> bool:
-        return time.monotonic() >= self.samples_due
+    def are_streams_due(self) -> bool:
+        return time.monotonic() >= self.streams_due
 
 
 NOTHING = Proven()
@@ -78,6 +79,7 @@ class Ongoing:
         self.client.close()
 
 
-def samples_due(count: int) -> float:
-    """Return when so many samples and those to come are to be sent, on the monotonic clock."""
-    return time.monotonic() + max(SAMPLES_S, SECONDS_PER_SAMPLE * count)
+def streams_due(samples: int, lines: int) -> float:
+    """Return when so much and what comes meanwhile is to be sent again, on the monotonic clock."""
+    pause_s = SECONDS_PER_SAMPLE * samples + SECONDS_PER_LINE * lines
+    return time.monotonic() + max(STREAMS_S, pause_s)
