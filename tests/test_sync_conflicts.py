@@ -77,20 +77,6 @@ def test_more_rows_than_the_run_has_are_a_conflict(
     assert_conflict(path, wandb_server, "the server holds 3 rows, the run has 2")
 
 
-def test_a_rolled_back_run_is_a_conflict_once_the_rows_are_there(
-    start: Callable[..., Run], wandb_server: LoopbackServer
-) -> None:
-    """Rows that arrived before a later attempt replaced them can't be changed there."""
-    path = record(start, 1.0, 0.5, 0.4)
-    assert sync_one(path).error is None
-    shutil.rmtree(path / "sync")
-    again = start(id="k3j9x2ab", resume="allow")
-    again.roll_back(1)
-    again.log({"loss": 0.6})
-    again.finish()
-    assert_conflict(path, wandb_server, "the server holds 3 rows, the run has 2")
-
-
 def test_a_run_without_rows_is_gone_on_with(
     start: Callable[..., Run], wandb_server: LoopbackServer
 ) -> None:

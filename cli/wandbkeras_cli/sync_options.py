@@ -62,6 +62,13 @@ _OPTIONS = (
         show_default=True,
         help="If the run was deleted on the server; recreate takes a new id.",
     ),
+    click.option(
+        "--on-rollback",
+        type=click.Choice(["fail", "fresh-id"]),
+        default="fail",
+        show_default=True,
+        help="If the server holds rows that a later attempt of the run has replaced.",
+    ),
     click.option("--check", is_flag=True, help="Ask the server even where a receipt proves."),
     click.option(
         "-n",
@@ -111,6 +118,7 @@ def options_of(said: Mapping[str, Any], state_directory: Path | None) -> Options
         workers=said["workers"],
         on_conflict=said["on_conflict"],
         on_deleted=said["on_deleted"],
+        on_rollback=said["on_rollback"],
         choice=Choice(
             artifacts=not (said["no_artifacts"] or metrics_only),
             files=not metrics_only,

@@ -105,6 +105,10 @@ class ConflictError(SyncError):
     retryable = False
 
 
+class RolledBackError(ConflictError):
+    """The destination holds rows of this run that a later attempt has replaced."""
+
+
 class LockedError(SyncError):
     """Another sync is at work on the run."""
 

@@ -46,6 +46,7 @@ from wandbkeras.sync.ongoing import NOTHING, Proven
 # What W&B's client itself keeps in a summary and in a config; it drops what others put there.
 CLIENTS_SUMMARY = frozenset({"_wandb", "_step"})
 _CLIENTS_CONFIG = "_wandb"
+_LINKS = "wandbkeras"
 # Values that W&B holds as they are.
 _PLAIN = frozenset({float, int, bool, str, type(None)})
 
@@ -55,6 +56,7 @@ class Content:
 
     ``choice`` is what of it is meant: all, unless said otherwise. ``proven`` is what this process
     has read back before: those rows are not read again.
+    ``continues`` is where the run is whose rows it replaces.
     """
 
     def __init__(
@@ -63,6 +65,8 @@ class Content:
         namespace: Sequence[str] = (),
         choice: Choice | None = None,
         proven: Proven = NOTHING,
+        *,
+        continues: str | None = None,
     ) -> None:
         self.run = run
         self.proven = proven
@@ -72,7 +76,8 @@ class Content:
         self.info: RunInfo = self.choice.info(run.info)
         self.state: State = run.state
         total = run.folded
-        self.config: Mapping[str, Any] = _config_of(self.choice.config(total.config))
+        config = _config_of(self.choice.config(total.config))
+        self.config: Mapping[str, Any] = with_link(config, "continues", continues)
         self.metrics: list[MetricDefinition] = total.metrics.told()
         self.runtime: float = total.runtime
         self.process: Mapping[str, Any] = run.attempts[0].state.process if run.attempts else {}
@@ -401,6 +406,20 @@ def _beyond_text(key: str, found: Mapping[int | None, str]) -> str:
     places = [f"{len(steps)} rows, the first at step {steps[0]}"] if steps else []
     places += ["the summary"] if None in found else []
     return f"{key!r:.200} in {' and '.join(places)}: {next(iter(found.values()))}"
+
+
+def with_link(config: Mapping[str, Any], what: str, url: str | None) -> dict[str, Any]:
+    """Return a config with a link to another run in the group ``wandbkeras``, if there is one.
+
+    What a program has under that name, and is no group, stays.
+
+    >>> with_link({"lr": 0.1}, "continues", "https://…/runs/k3j9x2ab")
+    {'lr': 0.1, 'wandbkeras': {'continues': 'https://…/runs/k3j9x2ab'}}
+    """
+    group = config.get(_LINKS, {})
+    if url is None or not isinstance(group, Mapping):
+        return dict(config)
+    return {**config, _LINKS: {**group, what: url}}
 
 
 def _config_of(config: Mapping[str, Any]) -> dict[str, Any]:

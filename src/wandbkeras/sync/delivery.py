@@ -8,11 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import wandbkeras
-from wandbkeras.errors import ConflictError, DeletedError, LockedError, RefusedError, UsageError
+from wandbkeras.errors import (
+    ConflictError,
+    DeletedError,
+    LockedError,
+    RefusedError,
+    RolledBackError,
+    UsageError,
+)
 from wandbkeras.store.reader import StoredRun
 from wandbkeras.sync.arrival import await_arrival
 from wandbkeras.sync.artifacts import Artifact
 from wandbkeras.sync.compare import match_artifacts
+from wandbkeras.sync.content import with_link
 from wandbkeras.sync.digests import digest_of
 from wandbkeras.sync.history import spans
 from wandbkeras.sync.ongoing import Proven, streams_due
@@ -22,6 +30,7 @@ from wandbkeras.sync.readback import VERSION
 from wandbkeras.sync.receipt import Receipt, fingerprint, read_receipts, write_receipt
 from wandbkeras.sync.remote import RemoteRun
 from wandbkeras.sync.render import render
+from wandbkeras.sync.rollback import superseded
 from wandbkeras.sync.session import Session
 from wandbkeras.sync.substitute import next_id, write_substitute
 from wandbkeras.sync.upload import Upload
@@ -121,17 +130,54 @@ class Delivery:
                         "its id again: leave it at that with --on-deleted skip, or send it under a "
                         f"new id with --on-deleted recreate ({error})"
                     ) from error
+                self._take_next_id()
             except ConflictError as error:
-                if options.on_conflict != "new-id":
+                earlier = superseded(self.run, self.destination, self._choice, self.session)
+                if earlier is None and options.on_conflict != "new-id":
                     raise ConflictError(
                         f"{error}: send it under a new id with --on-conflict new-id"
                     ) from error
-            self.destination = replace(self.destination, run_id=next_id(self.destination.run_id))
-            recorded = self.session.recorded_destination(self.run)
-            write_substitute(self.session.directory(self.run), recorded, self.destination)
-            self.content.close()
-            self.content = self.session.content(self.run, self.destination, self._choice)
+                if earlier is not None and {options.on_conflict, options.on_rollback} == {"fail"}:
+                    raise RolledBackError(
+                        f"{self.destination}: the server holds {earlier.line_count} rows, some of "
+                        "which a later attempt of the run has replaced, and W&B takes no row back: "
+                        "send the run as it is now under a new id with --on-rollback fresh-id"
+                    ) from error
+                self._take_next_id(earlier)
         raise ConflictError(f"{self.destination}: no id was free in {_MOST_IDS} tries")
+
+    def _take_next_id(self, earlier: RemoteRun | None = None) -> None:
+        """Go on under the next id; ``earlier`` is what the run was there before a rollback."""
+        before = self.session.substitute(self.run)
+        used = replace(before, run_id=next_id(self.destination.run_id))
+        if earlier is not None:
+            used = replace(
+                used,
+                continues=self.destination.run_id,
+                continues_url=earlier.url,
+                is_linked=False,
+            )
+        recorded = self.session.recorded_destination(self.run)
+        write_substitute(self.session.directory(self.run), recorded, used)
+        self.destination = replace(self.destination, run_id=used.run_id)
+        self.content.close()
+        self.content = self.session.content(self.run, self.destination, self._choice)
+
+    def _link(self, plan: Plan, remote: RemoteRun) -> None:
+        """Let the run whose rows this one replaces tell where this one is, once."""
+        used = self.session.substitute(self.run)
+        if used.continues is None or used.is_linked:
+            return
+        self.session.server().link(
+            plan.entity,
+            self.destination.project,
+            used.continues,
+            lambda config: with_link(config, "continued_as", remote.url),
+            f"Continued as [{used.run_id}]({remote.url}): a later attempt replaced rows of this "
+            "run.",
+        )
+        recorded = self.session.recorded_destination(self.run)
+        write_substitute(self.session.directory(self.run), recorded, replace(used, is_linked=True))
 
     def _plan_here(self, scratch: Path) -> Plan:
         content, server, options = self.content, self.session.server(), self.session.options
@@ -159,7 +205,10 @@ class Delivery:
     def _with_alerts(self, plan: Plan) -> Plan:
         """Add the alerts that no receipt says were sent; where a whole run was, they were too."""
         receipts = read_receipts(self.session.directory(self.run))
-        told = [r.alerts for r in receipts if r.destination == self.destination]
+        # Those that were sent before a rollback, too.
+        ids = (self.destination.run_id, self.session.substitute(self.run).continues)
+        places = [replace(self.destination, run_id=id) for id in ids if id is not None]
+        told = [r.alerts for r in receipts if r.destination in places]
         alerts = self.content.alerts
         alerts = alerts[max(told, default=len(alerts) if plan.complete else 0) :]
         return replace(plan, alerts=alerts, complete=plan.complete and not alerts)
@@ -190,6 +239,7 @@ class Delivery:
                 progress=self.session.progress,
             )
         rows_compared = min(proven.rows_compared, known) + sum(map(len, compared))
+        self._link(plan, remote)
         receipt = self._receipt(plan, remote, rows_compared)
         self._write(receipt)
         self._remember(plan, remote, rows_compared)

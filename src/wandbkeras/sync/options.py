@@ -22,7 +22,8 @@ class Options:
     ``settle_s``: how far the server's counts may be behind, some seconds on the hosted one.
     ``level``: how the history is compared. ``check`` asks the server even where a receipt proves.
     ``workers``: how many uploads go on at a time. ``on_conflict`` and ``on_deleted``: what to do
-    about a run whose id another run has there, or was deleted there. ``keep_alive_s``: of a running
+    about a run whose id another run has there, or was deleted there; ``on_rollback``, about one of
+    which rows are there that a later attempt has replaced. ``keep_alive_s``: of a running
     run that the server has not heard of for as long a sign of life is sent; None sends none.
     """
 
@@ -37,6 +38,7 @@ class Options:
     workers: int = DEFAULT_WORKERS
     on_conflict: Literal["fail", "new-id"] = "fail"
     on_deleted: Literal["fail", "skip", "recreate"] = "fail"
+    on_rollback: Literal["fail", "fresh-id"] = "fail"
     keep_alive_s: float | None = None
 
 

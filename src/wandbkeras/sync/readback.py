@@ -11,7 +11,7 @@ import re
 import socket
 import urllib.error
 import urllib.request
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from http import HTTPStatus
@@ -124,6 +124,25 @@ class Server:
             status = failure.response.http_status if failure and failure.response else 0
             kind = DeletedError if status == 409 else RefusedError
             raise kind(str(error)) from error
+
+    def link(
+        self, entity: str, project: str, run_id: str, config: Callable[..., Any], note: str
+    ) -> None:
+        """Replace the config of a run by what ``config`` makes of it, and add to its notes.
+
+        Nothing happens if it isn't there. What its notes have is not added again.
+        """
+        with _mapped(self.base_url):
+            run = self._run(entity, project, run_id)
+            if run is None:
+                return
+            linked = config(dict(run.config))
+            run.config.clear()
+            run.config.update(linked)
+            notes = run.notes or ""
+            if note not in notes:
+                run.notes = f"{notes}\n\n{note}" if notes else note
+            run.update()
 
     def rows(
         self, entity: str, project: str, run_id: str, steps: Sequence[int]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from wandbkeras.sync.receipt import (
     receipts_by_name,
     receipts_directory,
 )
-from wandbkeras.sync.substitute import substitute
+from wandbkeras.sync.substitute import Substitute, read_substitute
 from wandbkeras.sync.upload import Upload, upload
 
 
@@ -69,7 +70,11 @@ class Session:
 
     def destination(self, run: StoredRun) -> Destination:
         """Where the run goes: under another id if a sync before had to take one."""
-        return substitute(self.directory(run), self.recorded_destination(run))
+        return replace(self.recorded_destination(run), run_id=self.substitute(run).run_id)
+
+    def substitute(self, run: StoredRun) -> Substitute:
+        """As what the run goes there."""
+        return read_substitute(self.directory(run), self.recorded_destination(run))
 
     def recorded_destination(self, run: StoredRun) -> Destination:
         return Destination(
@@ -85,7 +90,9 @@ class Session:
         proven = NOTHING
         if self.ongoing is not None:
             proven = self.ongoing.proven((destination, choice.suffix), run)
-        return Content(run, (entity, destination.project, destination.run_id), choice, proven)
+        place = (entity, destination.project, destination.run_id)
+        continues = self.substitute(run).continues_url
+        return Content(run, place, choice, proven, continues=continues)
 
     def upload(self, folders: Sequence[Path], scratch: Path) -> Upload:
         """Upload what is rendered; nothing is said where there is nothing."""

@@ -1,4 +1,5 @@
-"""Another id for a run whose own can't be used there: it was deleted, or another run has it.
+"""Another id for a run whose own can't be used there: it was deleted, another run has it, or rows
+that a later attempt has replaced.
 
 The note beside the receipts is durable before anything is sent under the new id, and the new id
 follows from the old one, so that an interrupted sync goes on under the same, without the note too.
@@ -7,7 +8,7 @@ follows from the old one, so that an interrupted sync goes on under the same, wi
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from wandbkeras.errors import DamagedError
@@ -22,28 +23,36 @@ _LONGEST_ID = 64
 
 
 @dataclass(frozen=True)
-class _Note:
+class Substitute:
+    """The run that was recorded as ``recorded_id`` goes as ``run_id``.
+
+    Because of a rollback, if ``continues`` is the id that it went as before, and ``continues_url``
+    where that run is; ``is_linked`` once that one tells where this one is.
+    """
+
     recorded_id: str
     run_id: str
+    continues: str | None = None
+    continues_url: str | None = None
+    is_linked: bool = False
 
 
-def substitute(directory: Path, destination: Destination) -> Destination:
-    """Return where a run that was recorded for ``destination`` goes."""
+def read_substitute(directory: Path, recorded: Destination) -> Substitute:
+    """Return as what a run goes that was recorded for a destination: as itself, without a note."""
     try:
-        members = document.read(_path(directory, destination))
+        members = document.read(_path(directory, recorded))
         if (members.get("format"), members.get("version")) == (_FORMAT, FORMAT_VERSION):
-            return replace(destination, run_id=convert(members, _Note).run_id)
+            return convert(members, Substitute)
     except (FileNotFoundError, NotADirectoryError, DamagedError, ValueError):
         pass
-    return destination
+    return Substitute(recorded.run_id, recorded.run_id)
 
 
-def write_substitute(directory: Path, recorded: Destination, used: Destination) -> None:
-    """Note that the run goes on as ``used``."""
+def write_substitute(directory: Path, recorded: Destination, used: Substitute) -> None:
+    """Note as what the run goes on."""
     disk = Disk()
     make_directories(disk, directory)
-    members = {"format": _FORMAT, "version": FORMAT_VERSION}
-    members |= {"recorded_id": recorded.run_id, "run_id": used.run_id}
+    members = {"format": _FORMAT, "version": FORMAT_VERSION, **asdict(used)}
     document.write(disk, _path(directory, recorded), members)
 
 

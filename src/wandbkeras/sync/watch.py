@@ -88,9 +88,16 @@ class Watched:
         return self.state in ("running", "preempting")
 
     @property
+    def is_preempted(self) -> bool:
+        return self.state == "preempted"
+
+    @property
     def may_change(self) -> bool:
-        """Whether something may still come of it without anybody's doing."""
-        if self.result is None or self.is_running:
+        """Whether something may still come of it without anybody's doing.
+
+        So it does of a run that was preempted: its next attempt is waiting in line.
+        """
+        if self.result is None or self.is_running or self.is_preempted:
             return True
         return self.result.error is not None and self.result.error.retryable
 
@@ -134,7 +141,7 @@ class Watcher:
         """The gravest of what still holds; that of an incomplete sync for a run under way."""
         return gravest(
             (run.result.exit_code if run.result else 0)
-            or (NotVerifiedError.exit_code if run.result is None or run.is_running else 0)
+            or (NotVerifiedError.exit_code if run.may_change else 0)
             for run in self._runs.values()
         )
 
@@ -180,7 +187,8 @@ class Watcher:
         if time.monotonic() < run.due_at:
             return False
         # Of a running run the heartbeat may have stopped, which changes no file.
-        return run.may_change or run.failures > 0 or run.seen != activity(Layout(run.path))
+        changes_unseen = run.may_change and not run.is_preempted
+        return changes_unseen or run.failures > 0 or run.seen != activity(Layout(run.path))
 
     def _ended(self, result: Result) -> Iterator[Event]:
         """Note how the sync of a run ended; it is an event if something is new."""
