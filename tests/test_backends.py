@@ -11,11 +11,11 @@ import sys
 from pathlib import Path
 
 TESTS = Path(__file__).parent
-SHORT = ("metrics", "best", "histograms")
+SHORT = ("metrics", "best", "histograms", "ranks_jax")
 
 
 def test_the_callback_records_on_jax() -> None:
-    """Metrics, best values, histograms of weights: the very tests that pass on TensorFlow."""
+    """Metrics, best values, histograms of weights, two processes as one run."""
     files = [TESTS / f"test_callbacks_{name}.py" for name in SHORT]
     command = [sys.executable, "-m", "pytest", "-m", "not tensorflow", *files]
     done = subprocess.run(

@@ -54,6 +54,8 @@ class BestCheckpoint(Part):
             training waits, as without it.
     """
 
+    needs = "weights"
+
     def __init__(
         self,
         best: BestMetric,
@@ -102,7 +104,8 @@ class BestCheckpoint(Part):
         if run.dir is None:
             return
         version = self._version(run, name, epoch, best.value)
-        clone = self._cloned() if self.background else None
+        # A clone is made by all processes together, if there are several.
+        clone = self._cloned() if self.background and self.rank.is_alone else None
         if clone is None:
             self._record(version, partial(self._write, self.model))
         else:

@@ -41,6 +41,8 @@ class WandbEvalCallback(Part, abc.ABC):
         model.fit(x, y, callbacks=[Predictions(["id", "label"], ["epoch", "row", "label"])])
     """
 
+    needs = "model"
+
     data_table: Table
     data_table_ref: Table
     pred_table: Table

@@ -78,6 +78,8 @@ class EvaluationTables(Part):
         UsageError: an argument is wrong.
     """
 
+    needs = "model"
+
     def __init__(
         self,
         data: ValidationData,

@@ -54,6 +54,8 @@ class Examples(Part):
         UsageError: an argument is wrong, or no picture can come of the two types.
     """
 
+    needs = "model"
+
     def __init__(
         self,
         data: ValidationData,

@@ -31,6 +31,8 @@ class FlopsLogger(WhenBuilt):
             row of what ``fit`` validates with or, if it trains on arrays, of those.
     """
 
+    needs = "model"
+
     def __init__(self, sample: Any = None, data: ValidationData | None = None) -> None:
         super().__init__()
         self.sample = sample

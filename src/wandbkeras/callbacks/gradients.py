@@ -39,6 +39,8 @@ class GradientHistograms(Part):
         UsageError: the data can't be read again in each epoch.
     """
 
+    needs = "model"
+
     def __init__(self, training_data: Any, gradient_batches: int | None = None) -> None:
         super().__init__()
         limit = checked_number("gradient_batches", gradient_batches, "batches")

@@ -19,6 +19,8 @@ class WeightHistograms(Part):
     variable>`` for all others. NaN and infinities are counted beside the histogram.
     """
 
+    needs = "weights"
+
     @never_raises
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         # One at a time is copied from the device.

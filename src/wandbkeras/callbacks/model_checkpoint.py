@@ -41,6 +41,8 @@ class WandbModelCheckpoint(Part):
         UsageError: an argument is wrong.
     """
 
+    needs = "weights"
+
     def __init__(
         self,
         filepath: str | os.PathLike[str],

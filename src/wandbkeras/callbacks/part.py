@@ -8,9 +8,12 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
+
+import keras
 
 from wandbkeras.callbacks.any_keras import AnyKerasCallback
+from wandbkeras.callbacks.ranks import ALONE, live_rank
 from wandbkeras.errors import DiskFullError
 from wandbkeras.recording.recorder import Run
 from wandbkeras.recording.session import active_run, init
@@ -24,17 +27,37 @@ class Part(AnyKerasCallback):
     ``failures`` counts the hooks that failed; the first is said on standard error, all are counted
     in the run.
 
+    ``needs`` says what of the model a part takes. Of several processes that train one model, the
+    chief alone records: its ``logs``; its ``weights``, where one process can read them alone; and
+    nothing for which the ``model`` runs, which would block or abort the others. On other processes
+    no hook does anything.
+
     ``commits`` says whether what a part logs of an epoch is a row of its own. A callback that
     composes parts sets it to False where another part completes the row.
     """
 
     commits = True
+    needs: Literal["logs", "weights", "model"] = "logs"
+    rank = ALONE
+    # Whether nothing is recorded here because other processes train the model, too.
+    is_left_out = False
 
     def __init__(self) -> None:
         super().__init__()
         self.failures = 0
         # Shared by the parts of one callback: what keeps them all from recording is said once.
         self.said: set[str] = set()
+
+    def set_model(self, model: keras.Model) -> None:
+        super().set_model(model)
+        self.rank = rank = live_rank(model)
+        too_much = {"logs": False, "weights": rank.shares_variables, "model": True}[self.needs]
+        self.is_left_out = not rank.is_alone and (too_much or not rank.is_chief)
+        if self.is_left_out and rank.is_chief:
+            self.notice(
+                f"{type(self).__name__} is left out: {rank.count} processes train this model "
+                f"({rank.framework}), and what it does with it would be done by one of them alone"
+            )
 
     @property
     def run(self) -> Run:
@@ -80,6 +103,8 @@ def never_raises(hook: Hook) -> Hook:
 
     @functools.wraps(hook)
     def guarded(self: Part, *arguments: Any, **keywords: Any) -> None:
+        if self.is_left_out:
+            return
         try:
             hook(self, *arguments, **keywords)
         except DiskFullError:

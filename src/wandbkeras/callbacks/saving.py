@@ -23,7 +23,7 @@ def write_model(model: keras.Model, path: Path, *, weights_only: bool, optimizer
     Keras ignores its own ``include_optimizer=False``, so the optimizer is taken off meanwhile: the
     file is a third as large with Adam, and a loaded model begins with a fresh one.
     """
-    with nullcontext() if optimizer else _without_optimizer(model):
+    with _undistributed(), nullcontext() if optimizer else _without_optimizer(model):
         if weights_only:
             model.save_weights(path, overwrite=True)
         else:
@@ -76,6 +76,24 @@ def state_of(model: keras.Model, *, optimizer: bool) -> list[Any]:
 
 def _optimizer(model: keras.Model) -> Any | None:
     return getattr(model, "optimizer", None)
+
+
+@contextmanager
+def _undistributed() -> Iterator[None]:
+    """Let the variables that Keras makes while it saves be this process's own.
+
+    It makes an optimizer to compare with, whose variables all processes of a ``keras.distribution``
+    would have to make together; and one saves.
+    """
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        yield
+        return
+    keras.distribution.set_distribution(None)
+    try:
+        yield
+    finally:
+        keras.distribution.set_distribution(distribution)
 
 
 @contextmanager

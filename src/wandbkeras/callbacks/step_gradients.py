@@ -44,6 +44,8 @@ class StepGradientHistograms(Part):
             With ``steps_per_execution`` it is all steps of the execution that such a step is in.
     """
 
+    needs = "model"
+
     def __init__(self, gradient_frequency: int | None = None) -> None:
         super().__init__()
         self.gradient_frequency = checked_number("gradient_frequency", gradient_frequency, "steps")

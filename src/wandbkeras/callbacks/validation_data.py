@@ -60,6 +60,8 @@ class ValidationData(Part):
         UsageError: the data are nothing that can be read.
     """
 
+    needs = "model"
+
     def __init__(
         self,
         validation_data: Any = None,

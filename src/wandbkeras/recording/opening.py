@@ -188,7 +188,11 @@ def _join(existing: StoredRun, make_writer: Callable[..., RunWriter]) -> Run:
     # Its rows replace none: it has no `from_step` of its own, and it starts where the attempt did.
     first_step = next((start for start in starts if start is not None), 0)
     writer = make_writer(existing.layout, _process(existing.info, from_step=None), attempt=number)
-    return Run(existing.info, writer, first_step=first_step, runtime=state.runtime)
+    # Reading needs pyarrow, which is loaded by now: a run was found.
+    from wandbkeras.store.earlier import EarlierRun
+
+    earlier = EarlierRun(existing.path, number) if number else None
+    return Run(existing.info, writer, first_step=first_step, runtime=state.runtime, earlier=earlier)
 
 
 def _find(settings: Settings) -> StoredRun | None:

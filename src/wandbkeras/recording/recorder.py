@@ -524,7 +524,8 @@ class Run:
     def _move_to(self, step: int, lost: int) -> bool:
         """Make ``step`` the current one; False, counting what is lost, if it lies behind."""
         step = _checked_step(step)
-        if step < self._step and self._earlier is not None and not self.has_begun:
+        # A worker beside others speaks for itself alone, unless it says so by `roll_back`.
+        if step < self._step and self.began_attempt and self.resumed and not self.has_begun:
             self.roll_back(step)
         if step >= self._step:
             self._step = step

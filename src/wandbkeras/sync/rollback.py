@@ -6,28 +6,14 @@ back, so where they have arrived already the run as it is now goes elsewhere.
 
 from __future__ import annotations
 
-from functools import cached_property
-from pathlib import Path
-
-from wandbkeras.store.reader import AttemptView, StoredRun
+from wandbkeras.store.earlier import EarlierRun
+from wandbkeras.store.reader import StoredRun
 from wandbkeras.sync.choice import Choice
 from wandbkeras.sync.destination import Destination
 from wandbkeras.sync.history import history_differences, spans
 from wandbkeras.sync.receipt import Level
 from wandbkeras.sync.remote import RemoteRun
 from wandbkeras.sync.session import Session
-
-
-class EarlierRun(StoredRun):
-    """A run as it was before attempt ``number`` began."""
-
-    def __init__(self, path: Path, number: int) -> None:
-        super().__init__(path, strict=True)
-        self._number = number
-
-    @cached_property
-    def attempts(self) -> list[AttemptView]:
-        return [view for view in super().attempts if view.number < self._number]
 
 
 def superseded(
@@ -45,7 +31,7 @@ def superseded(
         return None
     level: Level = "full" if session.options.level == "full" else "sample"
     for number in reversed(numbers[1:]):
-        earlier = EarlierRun(run.path, number)
+        earlier = EarlierRun(run.path, number, strict=True)
         with session.content(earlier, destination, choice) as content:
             compared = spans(remote.line_count, level, run.info.id)
             found = history_differences(content, server, entity, destination, compared)

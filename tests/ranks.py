@@ -1,0 +1,32 @@
+"""What a run of two processes holds, on whatever backend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.workers import BATCHES, EPOCHS
+from wandbkeras.store.reader import Store
+
+
+def assert_recorded_once(store: Path, said: Sequence[str], framework: str) -> None:
+    """History, histograms and models are the chief's; each process has a writer of one run."""
+    (run,) = Store(store).runs()
+    assert (run.info.id, run.state, run.damage) == ("k3j9x2ab", "finished", [])
+    assert [view.number for view in run.attempts] == [0, 0]
+    rows = list(run.rows())
+    assert [row.step for row in rows] == list(range(EPOCHS * (BATCHES + 1)))
+    epochs = [row.values for row in rows if "epoch" in row.values]
+    assert [values["epoch"] for values in epochs] == list(range(EPOCHS))
+    assert all("parameters/dense.weights" in values for values in epochs)
+    rates = [values["learning_rate"] for values in epochs]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[0] > rates[-1]
+    best = [version for version in run.artifacts if version.type == "model"]
+    assert best
+    assert len({version.metadata["epoch"] for version in best}) == len(best)
+    notices = [text.count("is left out") for text in said]
+    assert sorted(notices) == [0, 1], said
+    left_out = f"StepGradientHistograms is left out: 2 processes train this model ({framework})"
+    assert left_out in "".join(said)
+    assert run.folded.failures == 1
