@@ -53,7 +53,7 @@ def test_progress_is_shown_on_a_terminal_only(
     env = {**wandb_server.environ(tmp_path), "TERM": "xterm", "COLUMNS": "150"}
     code, seen = on_a_terminal("sync", finished.parent, env=env)
     assert code == 4
-    steps = ["0/2 runs", "asking", "sending 1 rows, 0 artifact versions", "reading back"]
+    steps = ["0/2 runs", "asking", "sending 1 row, 0 artifact versions", "reading back"]
     found = [plain(seen).find(step) for step in [*steps, "verified"]]
     assert found == sorted(found)
     assert found[0] >= 0

@@ -49,9 +49,9 @@ def test_a_verified_run_is_a_line(finished: Path, env: dict[str, str]) -> None:
     first, second = command("sync", finished, env=env), command("sync", finished, env=env)
     url = f"{env['WANDB_BASE_URL']}/loopback/digits/runs/k3j9x2ab"
     assert (first.returncode, first.stderr, second.returncode) == (0, "", 0)
-    assert first.stdout.startswith("k3j9x2ab: verified: 1 rows, 1 artifact versions")
-    assert (url in first.stdout, "1 rows sent" in first.stdout) == (True, True)
-    assert second.stdout.startswith("k3j9x2ab: nothing to send: 1 rows")
+    assert first.stdout.startswith("k3j9x2ab: verified: 1 row, 1 artifact version")
+    assert (url in first.stdout, "1 row sent" in first.stdout) == (True, True)
+    assert second.stdout.startswith("k3j9x2ab: nothing to send: 1 row")
 
 
 def test_the_document_of_a_verified_run(finished: Path, env: dict[str, str]) -> None:

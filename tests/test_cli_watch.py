@@ -48,7 +48,7 @@ def test_in_a_pipe_an_event_is_a_line(
         watcher.send_signal(signal.SIGTERM)
         rest, errors = watcher.communicate()
     assert found.endswith("-k3j9x2ab: found\n")
-    assert "-k3j9x2ab: arrived: 1 rows" in arrived
+    assert "-k3j9x2ab: arrived: 1 row" in arrived
     assert "(finished) at http://127.0.0.1" in arrived
     assert (rest, errors, watcher.returncode) == ("", "", 0)
     assert (second.returncode, second.stdout) == (11, "")

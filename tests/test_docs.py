@@ -96,5 +96,5 @@ def test_the_demo_shows_what_was_verified() -> None:
         [sys.executable, "scripts/demo.py"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "verified: 29 rows, 5 artifact versions, 1 files" in done.stdout
-    assert "nothing to send: 29 rows, 5 artifact versions, 1 files were verified" in done.stdout
+    assert "verified: 29 rows, 5 artifact versions, 1 file, " in done.stdout
+    assert "nothing to send: 29 rows, 5 artifact versions, 1 file, verified" in done.stdout

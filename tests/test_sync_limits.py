@@ -99,10 +99,8 @@ def test_a_preview_tells_what_is_known(
     done = command("sync", run.dir, "--dry-run", env=server.environ(tmp_path / "home"))
     run.finish()
     assert (done.returncode, done.stderr) == (0, "")
-    assert (
-        f"{run.id}: would send 1 rows, 1 artifact versions and 0 files (1.0 kB) to " in done.stdout
-    )
-    assert done.stdout.endswith("1 rows are there already; 1 artifact versions are there already\n")
+    assert f"{run.id}: would send 1 row, 1 artifact version and 0 files (1.0 kB) to " in done.stdout
+    assert done.stdout.endswith("there already: 1 row; there already: 1 artifact version\n")
 
 
 def test_names_that_are_the_clients_do_no_harm(

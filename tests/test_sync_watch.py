@@ -119,6 +119,33 @@ def test_a_network_that_is_gone_is_said_once_and_waited_for(
     assert len(held(server, "first").rows) == 1
 
 
+def test_a_run_that_hangs_holds_up_no_other(
+    start: Callable[..., Run],
+    server: LoopbackServer,
+    watching: Callable[..., Watcher],
+    store: Path,
+    tmp_path: Path,
+) -> None:
+    """One that comes while it hangs arrives before it, and it arrives when it no longer hangs."""
+    for name in ("first", "second"):
+        run = start(project="digits", id=name)
+        run.log({"loss": 1.0})
+        run.finish()
+    second = Path(run.dir or "")
+    second.rename(tmp_path / second.name)
+    server.add_fault("hold", path="*/digits/first/file_stream")
+
+    def progress(text: str) -> None:
+        if text.startswith("uploading") and not second.exists():
+            (tmp_path / second.name).rename(second)
+
+    events = watching(progress=progress).events()
+    assert next(events).path == second
+    assert told(next(events)) == ("arrived", "second", 1, "finished")
+    server.clear_faults()
+    assert [told(event) for event in events] == [("arrived", "first", 1, "finished")]
+
+
 def test_a_running_run_is_kept_alive(
     start: Callable[..., Run],
     server: LoopbackServer,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wandbkeras.errors import WandbkerasError, gravest
+from wandbkeras.store.wording import counted
 from wandbkeras_cli.output import failure, json_option, print_json, say
 from wandbkeras_cli.paths import run_directories, selected, selection_options
 
@@ -91,6 +92,12 @@ def _print(run: dict[str, Any], *, as_json: bool) -> None:
     for line in run["not_sent"]:
         say(f"{run['run_id']}: left out: {line}", err=True)
     if not as_json:
-        held = f"{run['rows']} rows, {run['artifacts']} artifact versions, {run['files']} files"
+        held = ", ".join(
+            [
+                counted(run["rows"], "row"),
+                counted(run["artifacts"], "artifact version"),
+                counted(run["files"], "file"),
+            ]
+        )
         places = " and, after that, ".join(run["directories"])
         say(f"{run['run_id']}: {held}: now `wandb sync` {places}")

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from wandbkeras.errors import DamagedError, WandbkerasError, gravest
+from wandbkeras.store.wording import counted
 from wandbkeras_cli.output import failure, json_option, print_json, say
 from wandbkeras_cli.progress import Progress
 
@@ -89,7 +90,13 @@ def _print(run: dict[str, Any], *, as_json: bool) -> None:
         return
     kept = ", ".join(f"{count} {kind}" for kind, count in run["kept"].items())
     notes = [
-        f"{run['rows']} rows, {run['artifacts']} artifact versions, {run['files']} files",
+        ", ".join(
+            [
+                counted(run["rows"], "row"),
+                counted(run["artifacts"], "artifact version"),
+                counted(run["files"], "file"),
+            ]
+        ),
         *([f"kept as they were: {kept}"] if kept else []),
         *([f"{run['torn']} bytes of a last record that was not finished"] if run["torn"] else []),
     ]

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from wandbkeras.errors import gravest
+from wandbkeras.store.wording import counted
 from wandbkeras_cli.output import error_document, human_size, print_json, say
 
 if TYPE_CHECKING:
@@ -33,16 +34,17 @@ def _print(found: Preview) -> None:
         say(f"{found.run_id}: nothing to send to {found.destination}")
     else:
         known = [
-            f"{count} {what} are there already"
+            f"there already: {counted(count, what)}"
             for count, what in (
-                (found.rows_known, "rows"),
-                (found.artifacts_known, "artifact versions"),
+                (found.rows_known, "row"),
+                (found.artifacts_known, "artifact version"),
             )
             if count
         ]
         sent = (
-            f"{found.run_id}: would send {found.rows} rows, {found.artifacts} artifact versions "
-            f"and {found.files} files ({human_size(found.bytes)}) to "
+            f"{found.run_id}: would send {counted(found.rows, 'row')}, "
+            f"{counted(found.artifacts, 'artifact version')} "
+            f"and {counted(found.files, 'file')} ({human_size(found.bytes)}) to "
             f"{'the new run ' if found.is_new else ''}{found.destination}"
         )
         say("; ".join([sent, *known]))

@@ -9,6 +9,7 @@ import click
 
 from wandbkeras.errors import gravest
 from wandbkeras.store.shortage import counts_text
+from wandbkeras.store.wording import counted
 from wandbkeras_cli.output import error_document, json_option, print_json, say
 from wandbkeras_cli.paths import (
     run_directories,
@@ -105,14 +106,15 @@ def _print(result: Result, *, quiet: bool) -> None:
 def _print_arrival(result: Result) -> None:
     assert result.receipt is not None
     receipt = result.receipt
-    held = f"{receipt.rows} rows, {len(receipt.artifacts)} artifact versions"
-    held += f", {receipt.files} files" if receipt.files else ""
+    held = f"{counted(receipt.rows, 'row')}, "
+    held += counted(len(receipt.artifacts), "artifact version")
+    held += f", {counted(receipt.files, 'file')}" if receipt.files else ""
     if result.outcome == "unchanged":
-        say(f"{result.run_id}: nothing to send: {held} were verified at {receipt.url}")
+        say(f"{result.run_id}: nothing to send: {held}, verified at {receipt.url}")
     else:
         say(
             f"{result.run_id}: verified: {held}, summary, config and state ({receipt.state}) at "
-            f"{receipt.url} ({result.rows_sent} rows sent, {result.seconds:.1f} s)"
+            f"{receipt.url} ({counted(result.rows_sent, 'row')} sent, {result.seconds:.1f} s)"
         )
 
 

@@ -17,6 +17,7 @@ from wandbkeras.errors import UsageError
 from wandbkeras.store.directory import Store
 from wandbkeras.store.selection import duration_s
 from wandbkeras.store.source import is_run
+from wandbkeras.store.wording import counted
 from wandbkeras_cli.output import error_document, human_time, one_line, say
 from wandbkeras_cli.paths import run_directories, selected
 
@@ -175,9 +176,10 @@ def _print(event: Event, *, quiet: bool) -> None:
         again = f"; next try in {event.retry_s:.0f} s" if event.retry_s else ""
         say(f"{when} {who + ': ' if who else ''}{event.error}{again}", err=True)
     elif result is not None and result.receipt is not None and not quiet:
-        sent = f"{result.rows_sent} rows, {result.artifacts_sent} artifact versions"
+        sent = f"{counted(result.rows_sent, 'row')}, "
+        sent += counted(result.artifacts_sent, "artifact version")
         say(
-            f"{when} {who}: arrived: {sent}; {result.receipt.rows} rows are verified "
+            f"{when} {who}: arrived: {sent}; {counted(result.receipt.rows, 'row')} verified "
             f"({result.receipt.state}) at {result.receipt.url}"
         )
     elif not quiet:

@@ -16,6 +16,7 @@ from typing import Literal
 
 from wandbkeras.errors import DamagedError, DeletedError, LockedError, SyncError, WandbkerasError
 from wandbkeras.store.reader import StoredRun
+from wandbkeras.store.wording import counted
 from wandbkeras.sync.delivery import Delivery
 from wandbkeras.sync.failure import Failure, write_failure
 from wandbkeras.sync.options import Result
@@ -118,7 +119,7 @@ def _confirm(
             delivery.close()
             del under_way[number]
     if len(results) < len(sending):
-        session.progress(f"uploading {len(sending) - len(results)} runs")
+        session.progress(f"uploading {counted(len(sending) - len(results), 'run')}")
     return results
 
 

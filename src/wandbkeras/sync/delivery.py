@@ -17,6 +17,7 @@ from wandbkeras.errors import (
     UsageError,
 )
 from wandbkeras.store.reader import StoredRun
+from wandbkeras.store.wording import counted
 from wandbkeras.sync.arrival import await_arrival
 from wandbkeras.sync.artifacts import Artifact
 from wandbkeras.sync.compare import match_artifacts
@@ -74,8 +75,9 @@ class Delivery:
         content = self.content
         rows = len(content.steps) - plan.first_row
         self.session.progress(
-            f"{content.info.id}: sending {rows} rows, {len(plan.artifacts)} artifact versions and "
-            f"{len(plan.files)} files"
+            f"{content.info.id}: sending {counted(rows, 'row')}, "
+            f"{counted(len(plan.artifacts), 'artifact version')} and "
+            f"{counted(len(plan.files), 'file')}"
         )
         self._bytes = sum(map(_log_bytes, self._folders)) + plan_bytes(content, plan)
         *first, last = self._folders

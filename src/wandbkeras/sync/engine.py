@@ -6,8 +6,9 @@ only what is missing is sent.
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
 from pathlib import Path
@@ -26,14 +27,18 @@ def sync(
     *,
     progress: Callable[[str], None] = lambda text: None,
     ongoing: Ongoing | None = None,
-) -> Iterator[Result]:
-    """Bring the runs at ``paths`` to their destinations; yield how each one ended, in their order.
+    stopping: threading.Event | None = None,
+    in_order: bool = True,
+) -> Generator[Result, None, None]:
+    """Bring the runs at ``paths`` to their destinations; yield how each one ended, in their order,
+    or as they end.
 
     One run that can't be synced never holds up the others; a server that can't be reached is asked
     once. ``progress`` is called by several threads. ``ongoing`` is what the syncs of a run that
-    grows share, one after the other.
+    grows share, one after the other. What is under way is given up once another thread sets
+    ``stopping``, which is set at the end, too.
     """
-    session = Session(options or Options(), progress, ongoing)
+    session = Session(options or Options(), progress, ongoing, stopping)
     results: dict[int, Result] = {}
     tasks: list[Task] = []
     for number, path in enumerate(paths):
@@ -44,6 +49,11 @@ def sync(
             results[number] = looked
     # Closed here and not when it is collected: an interrupt in a finalizer would be lost.
     with closing(_deliveries(tasks, session)) as delivered:
+        if not in_order:
+            yield from results.values()
+            for ended in delivered:
+                yield from ended.values()
+            return
         for number in range(len(paths)):
             while number not in results:
                 results |= next(delivered)

@@ -35,14 +35,18 @@ class Session:
     """One sync of any number of runs, by several threads."""
 
     def __init__(
-        self, options: Options, progress: Callable[[str], None], ongoing: Ongoing | None = None
+        self,
+        options: Options,
+        progress: Callable[[str], None],
+        ongoing: Ongoing | None = None,
+        stopping: threading.Event | None = None,
     ) -> None:
         self.options = options
         self.progress = progress
         self.ongoing = ongoing
         self.locks = Locks(ongoing.who if ongoing else "")
         # Set when nobody waits for the threads any more.
-        self.stopping = threading.Event()
+        self.stopping = stopping or threading.Event()
         self.base_url = configured_base_url().rstrip("/")
         self._local = threading.local()
         self._lock = threading.Lock()

@@ -6,6 +6,7 @@ What is where is told by receipts: a watcher that was killed goes on where it wa
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -16,10 +17,10 @@ from typing import Literal
 from wandbkeras.errors import NotVerifiedError, SyncError, WandbkerasError, gravest
 from wandbkeras.store.activity import Activity, activity
 from wandbkeras.store.layout import Layout
-from wandbkeras.sync.engine import sync
 from wandbkeras.sync.lock import Locks
 from wandbkeras.sync.options import Options, Result
 from wandbkeras.sync.receipt import Receipt
+from wandbkeras.sync.under_way import UnderWay
 
 DEFAULT_INTERVAL_S = 30.0
 # W&B takes a run for crashed of which it has not heard for some minutes.
@@ -125,7 +126,7 @@ class Watcher:
         self._options = replace(options, keep_alive_s=KEEP_ALIVE_S)
         self._pace = pace or Pace()
         self._stopping = stopping or threading.Event()
-        self._progress = progress
+        self._under_way = UnderWay(self._options, progress)
         self._runs: dict[Path, Watched] = {}
         self._trouble: str | None = None
         self._has_looked = False
@@ -155,14 +156,25 @@ class Watcher:
             for store in self._stores:
                 locks.acquire(store / LOCKS, "is watching these runs")
             while not self._stopping.is_set():
-                began = time.monotonic()
+                next_look = time.monotonic() + self._pace.interval_s
                 yield from self._look()
                 self._has_looked = True
-                if self._is_over():
+                yield from self._results(next_look)
+                if not self._under_way.paths and self._is_over():
                     return
-                self._stopping.wait(max(0.0, began + self._pace.interval_s - time.monotonic()))
+                self._stopping.wait(max(0.0, next_look - time.monotonic()))
+            yield from self._results(math.inf)
         finally:
+            self._under_way.close()
             locks.close()
+
+    def _results(self, deadline: float) -> Iterator[Event]:
+        """Note how syncs end until none is under way, or until ``deadline``."""
+        while self._under_way.paths:
+            result = self._under_way.next_result(deadline)
+            if result is None:
+                return
+            yield from self._ended(result)
 
     def _look(self) -> Iterator[Event]:
         """Look for runs and sync those that need it."""
@@ -180,11 +192,10 @@ class Watcher:
                 yield self._told(Event("found", time.time(), path))
             # Before it is read: what comes meanwhile is seen the next time.
             self._runs[path] = replace(self._runs[path], seen=activity(Layout(path)))
-        for result in sync(due, self._options, progress=self._progress):
-            yield from self._ended(result)
+        self._under_way.begin(due)
 
     def _is_due(self, run: Watched) -> bool:
-        if time.monotonic() < run.due_at:
+        if time.monotonic() < run.due_at or run.path in self._under_way.paths:
             return False
         # Of a running run the heartbeat may have stopped, which changes no file.
         changes_unseen = run.may_change and not run.is_preempted
@@ -192,7 +203,9 @@ class Watcher:
 
     def _ended(self, result: Result) -> Iterator[Event]:
         """Note how the sync of a run ended; it is an event if something is new."""
-        before = self._runs[result.path]
+        before = self._runs.get(result.path)
+        if before is None:  # it has gone meanwhile
+            return
         if result.outcome == "failed":
             assert result.error is not None
             failures = before.failures + 1
