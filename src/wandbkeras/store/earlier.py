@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 from pathlib import Path
 
-from wandbkeras.store.reader import AttemptView, StoredRun
+from wandbkeras.store.attempts import AttemptView
+from wandbkeras.store.reader import StoredRun
 
 
 class EarlierRun(StoredRun):
