@@ -34,7 +34,7 @@ def new_state() -> Record:
     metrics: Record = {"definitions": [], "aggregates": {}, "latest_step": {}}
     maps: Record = {"config": {}, "summary": {}, "process": {}, "metrics": metrics}
     lists: Record = {"artifacts": [], "dropped_artifacts": []}
-    flags = {"resumed": False, "preempting": False}
+    flags = {"resumed": False, "preempting": False, "beside": False}
     return {**zeros, **nulls, **maps, **lists, **flags, "files": {}}
 
 
@@ -189,8 +189,8 @@ class Fold:
             state["dropped_events"] += body["events"]
         elif kind == "failure":
             state["failures"] += 1
-        elif kind == "preempting":
-            state["preempting"] = True
+        elif kind in ("preempting", "beside"):
+            state[kind] = True
         elif kind in ("attempt", "rollback"):
             state["process"] |= {key: body[key] for key in body if key != "resume"}
             if body.get("resume") is not None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.workers import BATCHES, EPOCHS
-from wandbkeras.store.reader import Store
+from wandbkeras import Store
 
 
 def assert_recorded_once(store: Path, said: Sequence[str], framework: str) -> None:
@@ -25,6 +25,7 @@ def assert_recorded_once(store: Path, said: Sequence[str], framework: str) -> No
     best = [version for version in run.artifacts if version.type == "model"]
     assert best
     assert len({version.metadata["epoch"] for version in best}) == len(best)
+    assert sorted(view.state.beside for view in run.attempts) == [False, True]
     notices = [text.count("is left out") for text in said]
     assert sorted(notices) == [0, 1], said
     left_out = f"StepGradientHistograms is left out: 2 processes train this model ({framework})"

@@ -90,6 +90,7 @@ def test_another_process_than_the_chief_records_nothing(
     run.finish()
     stored = wandbkeras.StoredRun(run.dir or "")
     assert (stored.row_count, stored.summary, stored.artifacts) == (0, {}, [])
+    assert [event.type for event in stored.events()].count("beside") == 1
     # The next training may be one process's.
     monkeypatch.delitem(sys.modules, "horovod.keras")
     start(id="alone")

@@ -139,6 +139,23 @@ def test_a_quiet_run_says_that_it_lives(layout: Layout) -> None:
     assert StoredRun(layout.root).folded.last_seen == 101.0
 
 
+def test_a_writer_beside_others_holds_back_no_row(layout: Layout) -> None:
+    """Once it has said that it leaves the history to them, unless it logs rows all the same."""
+    first = _writer(layout)
+    beside = _writer(layout, attempt=0)
+    first.history(0, 1.0, 0.1, {"a": 1}, complete=True)
+    assert StoredRun(layout.root).settled_steps == 0
+    beside.event("beside", {})
+    assert StoredRun(layout.root).settled_steps == 1
+    first.history(1, 2.0, 0.2, {"a": 2}, complete=True)
+    assert StoredRun(layout.root).settled_steps == 2
+    beside.history(0, 2.0, 0.2, {"b": 1}, complete=True)
+    assert StoredRun(layout.root).settled_steps == 1
+    for writer in (first, beside):
+        writer.close(0, 1.0)
+    assert StoredRun(layout.root).settled_steps is None
+
+
 def test_pieces_of_one_step_are_one_row(layout: Layout) -> None:
     """An uncommitted row grows, has the time of its last piece, and ends where the next begins."""
     writer = _writer(layout)

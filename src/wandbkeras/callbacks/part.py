@@ -53,6 +53,8 @@ class Part(AnyKerasCallback):
         self.rank = rank = live_rank(model)
         too_much = {"logs": False, "weights": rank.shares_variables, "model": True}[self.needs]
         self.is_left_out = not rank.is_alone and (too_much or not rank.is_chief)
+        if not rank.is_chief and (run := active_run()) is not None:
+            run.leave_history()
         if self.is_left_out and rank.is_chief:
             self.notice(
                 f"{type(self).__name__} is left out: {rank.count} processes train this model "

@@ -444,6 +444,15 @@ class Run:
         """Whether no other process began the attempt that this one writes."""
         return self._writer is not None and self._writer.number == 0
 
+    def leave_history(self) -> None:
+        """Record that another process of this attempt logs the history; said once is enough.
+
+        So no row is kept back until this process has gone past its step. A row that it logs all the
+        same is recorded; where later rows have arrived at a server already, that is a conflict.
+        """
+        if self._writer is not None and not self._finished and not self._writer.state.beside:
+            self._writer.event("beside", {})
+
     @property
     def resumed(self) -> bool:
         """Whether this goes on with what earlier attempts recorded."""

@@ -192,13 +192,15 @@ class StoredRun:
         """The step before which no row can grow or come, should the run go on; None: all of them.
 
         The open row of each writer may grow, and a writer that is behind may fill up the rows of
-        one that is ahead.
+        one that is ahead, unless it leaves the history to others.
         """
         limits = []
         for view in self._last_attempt:
             last = view.tail.rows[-1] if view.tail.rows else None
             if last is not None and not last.complete:
                 limits.append(last.step)
+            elif view.state.beside and view.state.last_step is None:
+                continue
             elif len(self._last_attempt) > 1 and view.state.exit_code is None:
                 limits.append(
                     (view.state.last_step if view.state.last_step is not None else -1) + 1

@@ -142,6 +142,7 @@ class RunState:
     process: dict[str, Any] = field(default_factory=dict)
     resumed: bool = False
     preempting: bool = False
+    beside: bool = False
 
     @property
     def from_step(self) -> int | None:
@@ -209,6 +210,8 @@ class RunState:
             self.failures += 1
         elif event.type == "preempting":
             self.preempting = True
+        elif event.type == "beside":
+            self.beside = True
         elif event.type in ("attempt", "rollback"):
             self._begin(body)
         elif event.type == "finish":
