@@ -54,7 +54,7 @@ def throughput() -> Iterator[Figure]:
         (offline,) = (folder / "offline" / "wandb").glob("offline-run-*")
         synced = _timed(lambda: _run("-m", "wandb", "sync", str(offline)))
         yield Figure("wandb sync of wandb's own file", ROWS / synced, "rows/s")
-        content = Content(StoredRun(path))
+        content = Content(StoredRun(path, strict=True))
         rendering = _timed(lambda: _render(content, folder / "rendered"))
         yield Figure("wandbkeras: rendering", rendering * 1e6 / ROWS, "µs a row", 15)
         counted = _timed(lambda: _sync([path], level="counts", project="counts"))
@@ -183,7 +183,7 @@ def metrics(step: int) -> dict[str, float]:
 
 def report_memory(path: Path, directory: Path) -> None:
     """Render the run and print this process's peak memory in MB."""
-    _render(Content(StoredRun(path)), directory)
+    _render(Content(StoredRun(path, strict=True)), directory)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)
 
 

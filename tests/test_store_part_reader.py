@@ -14,7 +14,7 @@ from wandbkeras.store import chunks, columns, parquet, part_reader, part_schema
 from wandbkeras.store.disk import Disk
 from wandbkeras.store.layout import Layout
 from wandbkeras.store.parquet import Part, write_part
-from wandbkeras.store.part_reader import read_part
+from wandbkeras.store.part_reader import load_part, read_part
 from wandbkeras.store.schema import Row
 
 
@@ -48,6 +48,16 @@ def test_a_part_is_read_as_it_was_written(layout: Layout, part: Part) -> None:
     some = _read(layout, part, [*part_schema.INDEX, "loss", "unknown"])
     assert some.column_names == [*part_schema.INDEX, "loss"]
     assert some["loss"].to_pylist() == [1 / (step + 1) for step in range(10)]
+
+
+def test_a_part_is_decoded_a_row_group_at_a_time(layout: Layout, part: Part) -> None:
+    """What was read is all there is; its file may be gone by then."""
+    table, loaded = read_part(layout, part), load_part(layout, part)
+    (layout.root / part.name).unlink()
+    groups = list(loaded.row_groups())
+    assert [len(group) for group in groups] == [4, 4, 2]
+    assert pa.concat_tables(groups) == table
+    assert loaded.schema.names == table.column_names
 
 
 def test_every_changed_byte_is_noticed(layout: Layout, part: Part) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 import wandbkeras
 from wandbkeras.errors import DamagedError, NewerFormatError, NotFoundError, WandbkerasError
-from wandbkeras.store import document
+from wandbkeras.store import columns, document, parquet
 from wandbkeras.store.directory import Store
 from wandbkeras.store.disk import Disk
 from wandbkeras.store.layout import Layout
@@ -55,6 +55,38 @@ def test_a_later_attempt_takes_over_at_its_first_step(layout: Layout) -> None:
     assert run.row_count == 12
     assert run.histograms()["_attempt"].to_pylist() == [row.attempt for row in rows]
     assert run.state == "finished"
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("first", [1, 1.0, "one", None, [1]])
+def test_rows_are_those_of_the_merged_history(layout: Layout, first: Any, strict: bool) -> None:
+    """Whether it is read part by part, or has to be made of one type before."""
+    writer = RunWriter(layout, describe_process(), segment_bytes=1)  # a segment a row
+    for step in range(9):
+        values = {"x": first if step < 3 else 1.5, "h": HISTOGRAM}
+        writer.history(step, 1000.0 + step, float(step), values, complete=True)
+    writer.abandon()
+    for before in (3, 6):
+        seal(Disk(), layout, 0, 0, before=before, compact=False)
+    run = StoredRun(layout.root, strict=strict)
+    assert len(run.attempts[0].manifest.parts) > 2
+    expected = list(columns.read_rows(run.history(), run.histograms()))
+    rows = list(run.rows())
+    assert [repr(row) for row in rows] == [repr(row) for row in expected]
+    assert list(run.steps) == [row.step for row in rows] == list(range(9))
+
+
+def test_a_long_history_is_decoded_piece_by_piece(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever reads one row has decoded one row group."""
+    monkeypatch.setattr(parquet, "GROUP_ROWS", 4)
+    _attempt(layout, 0, 40)
+    run = StoredRun(layout.root, strict=True)
+    tables = run._tables_in_order()
+    assert tables is not None
+    assert len(next(tables)) == 4
+    assert len(list(run.rows())) == 40
 
 
 def test_an_attempt_without_rows_takes_nothing_away(layout: Layout) -> None:

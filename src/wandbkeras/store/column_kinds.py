@@ -34,6 +34,17 @@ def unified_schema(tables: Iterable[pa.Table]) -> pa.Schema:
     return pa.schema([*index, *nulls, *(metric_field(name, s.kind) for name, s in spans.items())])
 
 
+def are_alike(schemas: Iterable[pa.Schema]) -> bool:
+    """Whether each column is of one type in all of the history tables that have it."""
+    kinds: dict[str, tuple[pa.DataType, bool]] = {}
+    return all(
+        kinds.setdefault(field.name, kind) == kind
+        for schema in schemas
+        for field in schema
+        for kind in [(field.type, is_json(field))]
+    )
+
+
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """Return ``table`` with the columns of ``schema``; what it lacks is null."""
     arrays = []

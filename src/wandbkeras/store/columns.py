@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import json
 import operator
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as member
 from typing import Any
@@ -181,7 +181,17 @@ def read_events(table: pa.Table) -> Iterator[Event]:
 
 def read_rows(history: pa.Table, histograms: pa.Table | None = None) -> Iterator[Row]:
     """Yield the rows of a history table, each with its histograms."""
+    return read_tables([history], histograms)
+
+
+def read_tables(tables: Iterable[pa.Table], histograms: pa.Table | None = None) -> Iterator[Row]:
+    """Yield the rows of history tables one after the other, each with its histograms."""
     by_step = _histograms_by_step(histograms)
+    for table in tables:
+        yield from _read_table(table, by_step)
+
+
+def _read_table(history: pa.Table, by_step: Mapping[int, Mapping[str, Any]]) -> Iterator[Row]:
     names = [name for name in history.column_names if name not in INDEX and name != NULLS]
     json_names = [name for name in names if is_json(history.schema.field(name))]
     for batch in history.to_batches(max_chunksize=10_000):

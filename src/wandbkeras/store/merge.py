@@ -20,6 +20,14 @@ def before(tables: Iterator[pa.Table], step: int | None) -> Iterator[pa.Table]:
             yield table.filter(pc.less(table["_step"], step))
 
 
+def without_first(tables: Iterable[pa.Table], count: int) -> Iterator[pa.Table]:
+    """Yield tables without so many of their first rows."""
+    for table in tables:
+        skipped = min(count, len(table))
+        count -= skipped
+        yield table.slice(skipped)
+
+
 def with_values(table: pa.Table, names: Iterable[str]) -> pa.Table:
     """Return the rows that have a value in each of the columns; one that isn't there has none."""
     for name in names:
@@ -36,12 +44,12 @@ def merged(tables: Sequence[pa.Table]) -> pa.Table:
     of one metric the first writer's value counts.
     """
     table = column_kinds.concatenate(tables or [columns.history_table([])])
-    if _is_rising(table["_step"]):
+    if is_rising(table["_step"]):
         return table
     return _one_row_a_step(table.sort_by("_step"))
 
 
-def _is_rising(steps: pa.ChunkedArray) -> bool:
+def is_rising(steps: pa.ChunkedArray) -> bool:
     """Whether every step is larger than the one before; without a copy of them."""
     last = -1
     for chunk in steps.chunks:
@@ -54,7 +62,7 @@ def _is_rising(steps: pa.ChunkedArray) -> bool:
 
 
 def _one_row_a_step(table: pa.Table) -> pa.Table:
-    if _is_rising(table["_step"]):
+    if is_rising(table["_step"]):
         return table
     rows: dict[int, Row] = {}
     for row in columns.read_rows(table):

@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import os
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,47 +32,87 @@ _PIECE_BYTES = 128 << 10
 
 
 def read_part(layout: Layout, part: Part, names: Collection[str] | None = None) -> pa.Table:
-    """Return the part's table (its columns ``names``); DamagedError if a byte of it was changed.
+    """Return the part's table (its columns ``names``), as :func:`load_part` does."""
+    return load_part(layout, part, names).table()
+
+
+def load_part(layout: Layout, part: Part, names: Collection[str] | None = None) -> LoadedPart:
+    """Read a part (its columns ``names``); DamagedError if a byte of it was changed.
 
     FileNotFoundError if it is gone: a live run may have replaced it, and the caller looks again.
     """
     path = layout.listed_part(part.name)
+    with _damage(path), open_file(path, layout.root) as file:
+        return _PartReader(file.fileno(), path, part).load(names)
+
+
+@contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    """Call what comes of reading a damaged file by its name."""
     try:
-        with open_file(path, layout.root) as file:
-            return _PartReader(file.fileno(), part).read(names)
+        yield
     except FileNotFoundError:
         raise
     except (OSError, ValueError, pa.ArrowException) as error:
         raise DamagedError(f"{path}: {in_a_line(error)}") from error
 
 
+class LoadedPart:
+    """A part that was read and found to be as it was sealed, in memory as it is on disk.
+
+    Decoded it is larger by far: all at once, or a row group at a time.
+    """
+
+    def __init__(self, path: Path, file: pq.ParquetFile, stream: str, columns: list[int]) -> None:
+        self._path = path
+        self._file = file
+        self._stream = stream
+        self._columns = columns
+
+    @property
+    def schema(self) -> pa.Schema:
+        return pa.schema([self._file.schema_arrow.field(number) for number in self._columns])
+
+    def table(self) -> pa.Table:
+        with _damage(self._path):
+            read = self._file.reader.read_all(column_indices=self._columns, use_threads=True)
+            return part_schema.checked_table(read, self._stream)
+
+    def row_groups(self) -> Iterator[pa.Table]:
+        for number in range(self._file.num_row_groups):
+            with _damage(self._path):
+                read = self._file.reader.read_row_group(number, column_indices=self._columns)
+                table = part_schema.checked_table(read, self._stream)
+            yield table
+
+
 class _PartReader:
     """Reads the part in the open file ``fd``; ValueError where it isn't what was sealed."""
 
-    def __init__(self, fd: int, part: Part) -> None:
+    def __init__(self, fd: int, path: Path, part: Part) -> None:
         size = os.fstat(fd).st_size
         if size != part.size or size > MAX_PART_BYTES:
             raise ValueError(f"{size} bytes, {part.size} were sealed")
         self._fd = fd
+        self._path = path
         self._part = part
         # As large as the file, but only what is read of it takes memory.
         self._buffer = pa.allocate_buffer(size)
         self._data = memoryview(self._buffer).cast("B")
 
-    def read(self, names: Collection[str] | None) -> pa.Table:
+    def load(self, names: Collection[str] | None) -> LoadedPart:
         self._load_ends()
-        with pq.ParquetFile(pa.BufferReader(self._buffer)) as file:
-            part_schema.check_schema(file.schema_arrow, self._part.stream)
-            known = file.schema_arrow.names
-            wanted = [i for i, name in enumerate(known) if names is None or name in names]
-            chunks = chunks_of(file.metadata, self._footer)
-            if file.metadata.num_columns != len(known):
-                raise ValueError("columns within columns")
-            self._load([chunk for chunk in chunks if chunk.column in wanted])
-            unread = {(c.group, c.column) for c in chunks if c.column not in wanted}
-            check_memory(file, self._data, unread)
-            table: pa.Table = file.reader.read_all(column_indices=wanted, use_threads=True)
-        return part_schema.checked_table(table, self._part.stream)
+        file = pq.ParquetFile(pa.BufferReader(self._buffer))
+        part_schema.check_schema(file.schema_arrow, self._part.stream)
+        known = file.schema_arrow.names
+        wanted = [i for i, name in enumerate(known) if names is None or name in names]
+        chunks = chunks_of(file.metadata, self._footer)
+        if file.metadata.num_columns != len(known):
+            raise ValueError("columns within columns")
+        self._load([chunk for chunk in chunks if chunk.column in wanted])
+        unread = {(c.group, c.column) for c in chunks if c.column not in wanted}
+        check_memory(file, self._data, unread)
+        return LoadedPart(self._path, file, self._part.stream, wanted)
 
     def _load_ends(self) -> None:
         """Read the magic that the file begins with, and its footer."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -18,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from wandbkeras.errors import DamagedError, NotFoundError
-from wandbkeras.store import columns, merge, named_tables, part_schema
+from wandbkeras.store import column_kinds, columns, merge, named_tables, part_schema
 from wandbkeras.store.attempts import AttemptView, added_up, read_writer, spans
 from wandbkeras.store.environment import Environment, environment_of
 from wandbkeras.store.layout import Layout
@@ -235,12 +236,16 @@ class StoredRun:
         return pa.concat_tables([empty, *tables]).sort_by("_step")
 
     def rows(self, start: int = 0) -> Iterator[Row]:
-        """Yield the merged history row by row, from number ``start``, histograms included."""
-        history, histograms = self.history().slice(start), self.histograms()
-        if start and len(history):
-            first = history["_step"][0]
-            histograms = histograms.filter(pc.greater_equal(histograms["_step"], first))
-        return columns.read_rows(history, histograms)
+        """Yield the merged history row by row, from number ``start``, histograms included.
+
+        Of a history that its parts hold in order, a row group at a time is in memory.
+        """
+        found = None if self._lost_tables else self._settled(self._tables_in_order)
+        tables, histograms = found or iter([self.history()]), self.histograms()
+        if start and len(histograms):
+            first = self.steps[start : start + 1] or [0]
+            histograms = histograms.filter(pc.greater_equal(histograms["_step"], first[0]))
+        return columns.read_tables(merge.without_first(tables, start), histograms)
 
     @property
     def lineage(self) -> object:
@@ -250,12 +255,27 @@ class StoredRun:
         """
         return self.info, tuple((view.number, upto) for view, upto in spans(self.attempts))
 
+    @property
+    def steps(self) -> array[int]:
+        """The steps of the merged history, ascending."""
+        column = self._settled(self._steps_of_parts)
+        if not merge.is_rising(column):
+            column = self.history(columns=[])["_step"]
+        found = array("q")
+        for chunk in column.chunks:
+            found.frombytes(chunk.to_numpy().tobytes())
+        return found
+
     def tables(self) -> list[StoredTable]:
         """Return the tables and images that the rows of the merged history name, in their order.
 
         Those in artifacts are the ``tables`` of their versions: see :meth:`stored_table`.
         """
-        return list(map(self.named_table, named_tables.in_history(self.history())))
+        schemas = self._settled(lambda: [s for view in self.attempts for s in self._schemas(view)])
+        # Whoever names a table is an object, and has a column of JSON.
+        names = {f.name for schema in schemas for f in schema if part_schema.is_json(f)}
+        history = self.history(columns=list(names))
+        return list(map(self.named_table, named_tables.in_history(history)))
 
     def table(self, key: str, step: int | None = None) -> pa.Table:
         """Return what was logged as a table or as images under ``key``, the latest by default."""
@@ -376,6 +396,42 @@ class StoredRun:
             if wanted is None
             else table.select([name for name in table.column_names if name in wanted])
         )
+
+    def _steps_of_parts(self) -> pa.ChunkedArray:
+        """Return the steps of all rows that count, writer after writer."""
+        chunks = [
+            chunk
+            for view, upto in spans(self.attempts)
+            for _, tables in self._row_groups(view, [*part_schema.INDEX])
+            for table in merge.before(tables, upto)
+            for chunk in table["_step"].chunks
+        ]
+        return pa.chunked_array(chunks, pa.int64())
+
+    def _tables_in_order(self) -> Iterator[pa.Table] | None:
+        """Return the history by row groups; None if they have to be merged, or made of one type."""
+        if not merge.is_rising(self._steps_of_parts()):
+            return None
+        found = [
+            (schema, merge.before(tables, upto))
+            for view, upto in spans(self.attempts)
+            for schema, tables in self._row_groups(view)
+        ]
+        if not column_kinds.are_alike(schema for schema, _ in found):
+            return None
+        return itertools.chain.from_iterable(tables for _, tables in found)
+
+    def _row_groups(
+        self, view: AttemptView, names: Sequence[str] | None = None
+    ) -> Iterator[tuple[pa.Schema, Iterator[pa.Table]]]:
+        for part in view.manifest.parts:
+            if part.stream == "history":
+                yield self._source.row_groups(part, names)
+        tail = columns.history_table(view.tail.rows)
+        yield tail.schema, iter([tail])
+
+    def _schemas(self, view: AttemptView) -> Iterator[pa.Schema]:
+        return (schema for schema, _ in self._row_groups(view))
 
     def _histogram_parts(self, view: AttemptView) -> Iterator[pa.Table]:
         for part in view.manifest.parts:

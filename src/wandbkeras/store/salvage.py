@@ -81,6 +81,13 @@ class Salvage(Source):
         rebuilt = self._rebuilt.get(_writer_of(part))
         return table if rebuilt is None else rebuilt.without_doubles(part, table)
 
+    def row_groups(
+        self, part: Part, names: Sequence[str] | None = None
+    ) -> tuple[pa.Schema, Iterator[pa.Table]]:
+        """Return the columns of what is sound of a part, and that all at once."""
+        table = self.part(part, names)
+        return table.schema, iter([table])
+
     def check(self, part: Part) -> None:
         """Note what is damaged in a part."""
         path = self.layout.listed_part(part.name)

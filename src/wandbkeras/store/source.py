@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,7 +19,7 @@ from wandbkeras.store.journal_reader import read_journal
 from wandbkeras.store.layout import Layout
 from wandbkeras.store.manifest import Manifest, read_manifest
 from wandbkeras.store.parquet import Part, file_sha256
-from wandbkeras.store.part_reader import read_part
+from wandbkeras.store.part_reader import load_part, read_part
 from wandbkeras.store.plain_files import files_below
 from wandbkeras.store.schema import ArtifactVersion, RunInfo, read_artifact, read_info
 from wandbkeras.store.state import EVENT
@@ -68,6 +68,13 @@ class Source:
     def part(self, part: Part, names: Sequence[str] | None = None) -> pa.Table:
         """Return a part's table; FileNotFoundError if it is gone, maybe replaced by its writer."""
         return read_part(self.layout, part, names)
+
+    def row_groups(
+        self, part: Part, names: Sequence[str] | None = None
+    ) -> tuple[pa.Schema, Iterator[pa.Table]]:
+        """Return a part's columns, and its table a row group at a time."""
+        loaded = load_part(self.layout, part, names)
+        return loaded.schema, loaded.row_groups()
 
     def accept(self, damage: Sequence[Damage]) -> None:
         """Take notice of the damage in a writer's journal: whoever reads strictly stops at it."""

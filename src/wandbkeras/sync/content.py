@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -114,11 +115,11 @@ class Content:
         return (state, also[state]) if state in also else (state,)
 
     @cached_property
-    def steps(self) -> list[int]:
+    def steps(self) -> Sequence[int]:
         """The steps of the rows to hold; of a running run those that can't change any more."""
-        steps: list[int] = self.run.history(columns=[])["_step"].to_pylist()
+        steps = self.run.steps
         settled = self.run.settled_steps if self.is_running else None
-        return steps if settled is None else [step for step in steps if step < settled]
+        return steps if settled is None else steps[: bisect_left(steps, settled)]
 
     def rows(self, start: int = 0) -> Iterator[Row]:
         """Yield the rows from number ``start``, their values as W&B holds them."""
