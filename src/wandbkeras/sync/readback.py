@@ -6,18 +6,11 @@ What a server says it holds is returned as plain values; every exception of wand
 from __future__ import annotations
 
 import base64
-import os
 import re
-import socket
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
-from http import HTTPStatus
-from http.client import HTTPException
 from typing import Any
-from urllib.parse import urlsplit
 
 import wandb
 import wandb.errors
@@ -35,15 +28,14 @@ from wandbkeras.errors import (
 from wandbkeras.sync.beside import beside
 from wandbkeras.sync.console import ALL_LINES, LAST_LINES
 from wandbkeras.sync.history_pages import Span, decode_all, read_ahead, scans
+from wandbkeras.sync.reachable import check_reachable, told_directly
 from wandbkeras.sync.remote import RemoteArtifact, RemoteFile, RemoteRun
 
 VERSION: str = wandb.__version__
 _PAGE_FILES = 200
-_CONNECT_SECONDS = 10.0
 # wandb would ask again for minutes, and a process that ends would wait for it.
 _RETRIES = 2
 _ANSWER_SECONDS = 20
-_GLANCE_SECONDS = 2.0
 _INSTANT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?")
 
 
@@ -290,35 +282,6 @@ def _hexadecimal(md5: str | None) -> str | None:
         return md5
 
 
-def check_reachable(base_url: str) -> None:
-    """Fail in seconds, with the reason, where wandb would try again for minutes."""
-    parts = urlsplit(base_url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise RefusedError(f"{base_url!r} is not a server's address: set WANDB_BASE_URL")
-    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY")):
-        return  # the way leads through a proxy, which alone can tell
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    try:
-        socket.create_connection((parts.hostname, port), timeout=_CONNECT_SECONDS).close()
-    except OSError as error:
-        raise UnreachableError(
-            f"{base_url} does not answer ({error}): sync from a machine that reaches it"
-        ) from error
-
-
-def _told_directly(base_url: str) -> str:
-    """Say whether the server puts everybody off, which wandb doesn't say while it waits."""
-    try:
-        urllib.request.urlopen(f"{base_url}/graphql", data=b"{}", timeout=_GLANCE_SECONDS).close()
-    except urllib.error.HTTPError as error:
-        if error.code == HTTPStatus.TOO_MANY_REQUESTS:
-            wait = error.headers.get("Retry-After")
-            return f" (HTTP 429: it is to be asked again after {wait} s)" if wait else " (HTTP 429)"
-    except (OSError, ValueError, HTTPException):
-        pass
-    return ""
-
-
 @contextmanager
 def _mapped(base_url: str) -> Iterator[None]:
     """Map what wandb raises to this package's errors."""
@@ -339,7 +302,7 @@ def _mapped_error(base_url: str, error: Exception) -> SyncError:
         return kind(f"{base_url}: {text}")
     text = _line(failure)
     if failure.response is None:  # maybe it was told to wait, and does, for longer than we do
-        text += _told_directly(base_url)
+        text += told_directly(base_url)
     status = failure.response.http_status if failure.response else 0
     if status == 401:
         return CredentialsError(f"{base_url} refuses the key: {text}")

@@ -18,7 +18,8 @@ from wandbkeras.sync.failure import read_failures
 from wandbkeras.sync.lock import Locks
 from wandbkeras.sync.ongoing import NOTHING, Ongoing
 from wandbkeras.sync.options import Options
-from wandbkeras.sync.readback import Server, check_reachable, configured_base_url
+from wandbkeras.sync.reachable import check_reachable
+from wandbkeras.sync.readback import Server, configured_base_url
 from wandbkeras.sync.receipt import (
     Receipt,
     fingerprint,
