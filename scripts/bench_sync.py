@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import wandb
-from bench import Figure, children_cpu
+from bench import Figure, children_cpu, peak_memory
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -184,7 +183,7 @@ def metrics(step: int) -> dict[str, float]:
 def report_memory(path: Path, directory: Path) -> None:
     """Render the run and print this process's peak memory in MB."""
     _render(Content(StoredRun(path, strict=True)), directory)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)
+    print(peak_memory() / 1e6)
 
 
 def serving(folder: Path) -> LoopbackServer:
