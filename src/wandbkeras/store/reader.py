@@ -274,6 +274,8 @@ class StoredRun:
         schemas = self._settled(lambda: [s for view in self.attempts for s in self._schemas(view)])
         # Whoever names a table is an object, and has a column of JSON.
         names = {f.name for schema in schemas for f in schema if part_schema.is_json(f)}
+        if not names:
+            return []
         history = self.history(columns=list(names))
         return list(map(self.named_table, named_tables.in_history(history)))
 
