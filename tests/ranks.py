@@ -10,7 +10,10 @@ from wandbkeras import Store
 
 
 def assert_recorded_once(store: Path, said: Sequence[str], framework: str) -> None:
-    """History, histograms and models are the chief's; each process has a writer of one run."""
+    """History, histograms and models are the chief's; each process has a writer of one run.
+
+    And its own console and system metrics.
+    """
     (run,) = Store(store).runs()
     assert (run.info.id, run.state, run.damage) == ("k3j9x2ab", "finished", [])
     assert [view.number for view in run.attempts] == [0, 0]
@@ -31,3 +34,8 @@ def assert_recorded_once(store: Path, said: Sequence[str], framework: str) -> No
     left_out = f"StepGradientHistograms is left out: 2 processes train this model ({framework})"
     assert left_out in "".join(said)
     assert run.folded.failures == 1
+    printed = {(line["text"], line["_writer"]) for line in run.console().to_pylist()}
+    trains = {(text, writer) for text, writer in printed if text.endswith(" trains")}
+    assert {text for text, _ in trains} == {"process 0 trains", "process 1 trains"}
+    assert {writer for _, writer in trains} == {0, 1}
+    assert {"system.cpu", "system.cpu/l:1"} <= set(run.system_metrics().column_names)

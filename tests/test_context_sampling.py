@@ -18,6 +18,8 @@ from wandbkeras import Run
 from wandbkeras.context.sampling import Sampling
 from wandbkeras.context.switches import Switches, resolve_switches
 from wandbkeras.errors import UsageError
+from wandbkeras.recording.opening import open_run
+from wandbkeras.recording.settings import resolve
 from wandbkeras.store.directory import Store
 from wandbkeras.store.reader import StoredRun
 
@@ -130,6 +132,39 @@ def test_each_sample_arrives_once_with_its_time(
     assert metrics == [
         {"system.cpu": 12.5, "system.gpu.0.gpu": 90.0}, {"system.cpu": 50.25}, {"system.cpu": 0.0},
     ]  # fmt: skip
+
+
+def test_each_process_of_a_run_has_its_own(
+    wandb_server: LoopbackServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of further processes are labelled, and arrive once none can come before them."""
+    connect(wandb_server, tmp_path / "home", monkeypatch)
+    others = ("entity", "name", "group", "job_type", "tags", "notes", "mode")
+    given = {"project": "digits", "id": "k3j9x2ab", "resume": "allow"}
+    settings = resolve(created=100.0, directory=tmp_path, **given, **dict.fromkeys(others))
+
+    def attempt(*samples: float) -> None:
+        """Two processes sample in turns, and a sync comes before they end."""
+        processes = [open_run(settings), open_run(settings)]
+        for number, sample in enumerate(samples):
+            processes[number % 2].record_system_metrics({"cpu": sample})
+        assert sync_one(processes[0].dir).outcome == "verified"
+        arrived.append(len(held(wandb_server, "k3j9x2ab").events))
+        for process in processes:
+            process.finish()
+        assert sync_one(processes[0].dir).outcome == "verified"
+
+    arrived: list[int] = []
+    attempt(1.0, 2.0, 3.0, 4.0)
+    attempt(5.0, 6.0)
+    lines = [json.loads(line) for line in held(wandb_server, "k3j9x2ab").events]
+    found = [{k: v for k, v in line.items() if k.startswith("system.")} for line in lines]
+    own, labelled = "system.cpu", "system.cpu/l:1"
+    assert arrived == [2, 5]
+    assert found == [
+        {own: 1.0}, {own: 3.0}, {labelled: 2.0}, {labelled: 4.0}, {own: 5.0}, {labelled: 6.0},
+    ]  # fmt: skip
+    assert wandb_server.violations() == []
 
 
 def test_the_names_are_those_of_wandbs_client(

@@ -32,8 +32,10 @@ def train_together(store: Path, *arguments: str) -> list[str]:
                 "WANDB_RUN_ID": "k3j9x2ab",
                 "SLURM_PROCID": str(rank),
                 "WANDBKERAS_SYSTEM_METRICS": "60",
+                "WANDBKERAS_CONSOLE": "auto",
                 "JAX_PLATFORMS": "cpu",
             },
+            stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -46,6 +48,7 @@ def train_together(store: Path, *arguments: str) -> list[str]:
 
 def main(store: str, rank: str, port: str, log_frequency: str = "1") -> None:
     run = wandbkeras.init(dir=store, resume="allow", config={"lr": 0.1})
+    print(f"process {rank} trains")
     import keras
     import numpy as np
 

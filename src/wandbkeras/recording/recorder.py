@@ -430,9 +430,14 @@ class Run:
             self._writer.event("environment", body)
 
     def record_system_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Record what the machine does at this moment, under the names of W&B's client."""
+        """Record what the machine does at this moment, under the names of W&B's client.
+
+        Its way to tell several processes of a run apart is a label in the name.
+        """
         if self._writer is not None:
-            self._writer.event("system", metrics)
+            number = self._writer.number
+            label = f"/l:{number}" if number else ""
+            self._writer.event("system", {f"{name}{label}": v for name, v in metrics.items()})
 
     @property
     def writer(self) -> RunWriter | None:

@@ -28,8 +28,7 @@ def record_surroundings(run: Run, switches: Switches) -> None:
     if run.dir is not None and switches.environment:
         work = _environment(run, Path(run.dir), save_code=switches.save_code)
         run.before_finish(Background("environment", work, report).wait)
-    # Of several processes of an attempt, which share a machine, one is enough.
-    if run.dir is not None and switches.system_metrics is not None and run.began_attempt:
+    if run.dir is not None and switches.system_metrics is not None:
         sampling = Sampling(switches.system_metrics, run.record_system_metrics, report)
         run.before_finish(sampling.stop)
 

@@ -329,20 +329,40 @@ class StoredRun:
     def refresh(self) -> None:
         """Forget what was read: the next question is answered by what lies there then."""
         cached = ("attempts", "folded", "artifacts_by_manifest", "files", "row_count")
-        for name in (*cached, "_sorted_events"):
+        for name in (*cached, "_events_by_time"):
             self.__dict__.pop(name, None)
 
     @cached_property
-    def _sorted_events(self) -> list[Event]:
-        found = self._settled(lambda: [e for view in self.attempts for e in self._events(view)])
-        return sorted(found, key=lambda event: event.timestamp)
+    def _events_by_time(self) -> list[tuple[AttemptView, Event]]:
+        found = self._settled(
+            lambda: [(view, event) for view in self.attempts for event in self._events(view)]
+        )
+        return sorted(found, key=lambda item: item[1].timestamp)
 
     def events(self) -> list[Event]:
         """Return the events of all attempts in the order of time."""
-        return list(self._sorted_events)
+        return [event for _, event in self._events_by_time]
+
+    def samples(self, *, settled: bool = False) -> list[Event]:
+        """Return the samples of system metrics: by attempt, of each its first writer's first.
+
+        With ``settled`` those that are not last for good are left out: of the latest attempt there
+        are only those of its first writer. To what is left, samples only come at the end.
+        """
+        latest = max(view.number for view in self.attempts) if self.attempts else 0
+        found = [
+            ((view.number, view.manifest.writer > 0), event)
+            for view, event in self._events_by_time
+            if event.type == "system"
+        ]
+        found.sort(key=lambda item: item[0])
+        return [event for place, event in found if not settled or place != (latest, True)]
 
     def system_metrics(self) -> pa.Table:
-        """Return what the machine did, a row a sample: ``_timestamp``, then W&B's ``system.…``."""
+        """Return what the machine did, a row a sample: ``_timestamp``, then W&B's ``system.…``.
+
+        Those of the writer ``N`` of an attempt, but for the first one, end in ``/l:N``.
+        """
         samples = [event for event in self.events() if event.type == "system"]
         names = dict.fromkeys(name for sample in samples for name in sample.body)
         found: dict[str, list[Any]] = {"_timestamp": [sample.timestamp for sample in samples]}

@@ -225,15 +225,15 @@ class Content:
     def samples(self) -> list[Event]:
         """The system metrics, a sample each; what is no number of JSON is not among them.
 
-        None of a running run while they are not due.
+        None of a running run while they are not due. Those of its further processes, which may
+        come between others, when it has ended: the client counts the samples.
         """
         if self.is_running and not self.proven.are_streams_due:
             return []
         return [
             Event(event.type, event.timestamp, metrics)
-            for event in self.run.events()
-            if event.type == "system"
-            and (metrics := {k: v for k, v in event.body.items() if math.isfinite(v)})
+            for event in self.run.samples(settled=self.is_running)
+            if (metrics := {k: v for k, v in event.body.items() if math.isfinite(v)})
         ]
 
     @cached_property
