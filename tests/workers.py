@@ -1,4 +1,4 @@
-"""One of two processes that train a model together: ``python -m tests.workers STORE RANK PORT``.
+"""One of two processes that train a model: ``python -m tests.workers STORE RANK PORT PORT``.
 
 On JAX through ``keras.distribution``, on Torch beside ``torch.distributed`` with gloo; each process
 has its part of the data.
@@ -18,14 +18,18 @@ ROOT = Path(__file__).parents[1]
 EPOCHS, BATCHES = 3, 4
 
 
-def train_together(store: Path, *arguments: str) -> list[str]:
-    """Run two processes to their end; return what each said on standard error."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+def train_together(store: Path, module: str = "tests.workers") -> list[str]:
+    """Run two processes of a module to their end; return what each said on standard error.
+
+    It gets the store, its rank and two free ports.
+    """
+    with socket.socket() as one, socket.socket() as other:
+        for free in (one, other):
+            free.bind(("127.0.0.1", 0))
+        ports = [str(free.getsockname()[1]) for free in (one, other)]
     workers = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.workers", str(store), str(rank), str(port), *arguments],
+            [sys.executable, "-m", module, str(store), str(rank), *ports],
             cwd=ROOT,
             env={
                 **os.environ,
@@ -46,7 +50,7 @@ def train_together(store: Path, *arguments: str) -> list[str]:
     return said
 
 
-def main(store: str, rank: str, port: str, log_frequency: str = "1") -> None:
+def main(store: str, rank: str, port: str, _: str) -> None:
     run = wandbkeras.init(dir=store, resume="allow", config={"lr": 0.1})
     print(f"process {rank} trains")
     import keras
@@ -65,7 +69,7 @@ def main(store: str, rank: str, port: str, log_frequency: str = "1") -> None:
     model.compile(keras.optimizers.SGD(rate), "mse")
     callback = wandbkeras.WandbCallback(
         monitor="loss",
-        log_batch_frequency=int(log_frequency),
+        log_batch_frequency=1,
         log_weights=True,
         log_gradients=True,
         save_model="background",

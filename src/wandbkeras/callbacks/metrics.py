@@ -10,6 +10,7 @@ import keras
 from wandbkeras.callbacks.batch_order import BatchOrder
 from wandbkeras.callbacks.part import Part, never_raises
 from wandbkeras.errors import UsageError
+from wandbkeras.recording.values import plain_value
 
 
 class MetricsLogger(Part):
@@ -119,4 +120,5 @@ def learning_rates(model: keras.Model) -> dict[str, float]:
 
 
 def _rate(optimizer: Any) -> float:
-    return float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+    # What it is depends on Keras, on its backend and, under tf_keras, on the strategy.
+    return float(plain_value(optimizer.learning_rate, "learning_rate"))
