@@ -6,19 +6,17 @@ and goes to the next; ``commit=False`` or an explicit step leaves the row open f
 
 from __future__ import annotations
 
-import operator
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from wandbkeras.errors import UsageError, WandbkerasError
+from wandbkeras.errors import UsageError
 from wandbkeras.recording.alerts import alert_body
 from wandbkeras.recording.artifact import Artifact, artifact_of, checked_aliases
+from wandbkeras.recording.attempt import RunAttempt
 from wandbkeras.recording.definitions import metric_definition
 from wandbkeras.recording.exits import exit_code_of, traceback_of
 from wandbkeras.recording.files import RunFiles
@@ -27,7 +25,6 @@ from wandbkeras.recording.open_table import OpenTable
 from wandbkeras.recording.rows import Rows, RowWithTables, take_timestamp
 from wandbkeras.recording.saving import checked_policy, matching_files
 from wandbkeras.recording.tables import RunTables
-from wandbkeras.store.checks import readable
 from wandbkeras.store.schema import ArtifactVersion, RunInfo
 from wandbkeras.store.writer import RunWriter
 
@@ -35,7 +32,7 @@ if TYPE_CHECKING:
     from wandbkeras.store.reader import StoredRun
 
 
-class Run:
+class Run(RunAttempt):
     """A run being recorded; made by :func:`wandbkeras.init`.
 
     ``writer`` is None for a disabled run, which takes every call and records nothing. ``earlier``
@@ -51,76 +48,17 @@ class Run:
         runtime: float = 0.0,
         earlier: StoredRun | None = None,
     ) -> None:
-        self._info = info
-        self._earlier = earlier
-        self._writer = writer
+        super().__init__(info, writer, first_step=first_step, runtime=runtime, earlier=earlier)
         self._rows = Rows()
         self._tables = RunTables(writer)
         self._files = None if writer is None else RunFiles(writer, self._tables, earlier)
-        self._step = first_step
-        self._finished = False
         self._before_finish: list[Callable[[], None]] = []
         self._after_finish: list[Callable[[], None]] = []
         self._traceback: str | None = None
         self._preempting = False
-        self._warned_steps = False
-        self._lost_step: int | None = None
         self._memory: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
-        # Durations come from the monotonic clock: the wall clock may be set while training.
-        self._monotonic_start = time.monotonic() - runtime
         self.config = Config(lambda: self._state(0), self._change("config"))
         self.summary = Summary(lambda: self._state(1), self._change("summary"))
-
-    @property
-    def id(self) -> str:
-        return self._info.id
-
-    @property
-    def name(self) -> str:
-        """The display name; the id where none was given."""
-        return self._info.name or self._info.id
-
-    @property
-    def project(self) -> str | None:
-        return self._info.project
-
-    @property
-    def entity(self) -> str | None:
-        return self._info.entity
-
-    @property
-    def group(self) -> str | None:
-        return self._info.group
-
-    @property
-    def job_type(self) -> str | None:
-        return self._info.job_type
-
-    @property
-    def tags(self) -> tuple[str, ...]:
-        return self._info.tags
-
-    @property
-    def notes(self) -> str | None:
-        return self._info.notes
-
-    @property
-    def step(self) -> int:
-        """The step that the next ``log`` writes."""
-        return self._step
-
-    @property
-    def dir(self) -> str | None:
-        """The run directory, None for a disabled run."""
-        return str(self._writer.layout.root) if self._writer else None
-
-    @property
-    def disabled(self) -> bool:
-        return self._writer is None
-
-    @property
-    def is_finished(self) -> bool:
-        return self._finished
 
     def log(
         self, data: Mapping[str, Any], step: int | None = None, commit: bool | None = None
@@ -389,38 +327,11 @@ class Run:
         """Call ``action`` once when the run has finished: to wait for what still uploads it."""
         self._after_finish.append(action)
 
-    def sync(self) -> None:
-        """Return when everything logged so far survives a power cut (else within a second)."""
-        if self._writer is not None:
-            self._writer.sync()
-
-    def confirm(self) -> None:
-        """Return when all that the run begins with survives a power cut; OSError if it doesn't."""
-        if self._writer is not None:
-            self._writer.confirm()
-
     def withdraw(self) -> None:
         """Undo ``init``: nothing was logged, and nothing is left of this attempt."""
         self._finished = True
         if self._writer is not None:
             self._writer.withdraw()
-
-    def check_free(self, size: int) -> None:
-        """Return if a file of ``size`` bytes has room in the run's directory; else OSError."""
-        if self._writer is not None:
-            self._writer.check_free(size)
-
-    def counting(self, what: str) -> AbstractContextManager[None]:
-        """Count ``what`` as not recorded if the disk, within the context, takes no more.
-
-        With ``on_full="raise"`` that raises a DiskFullError instead.
-        """
-        return nullcontext() if self._writer is None else self._writer.counting(what)
-
-    def record_failure(self, where: str, reason: str) -> None:
-        """Count in the run that a part of the recorder failed."""
-        if self._writer is not None:
-            self._writer.event("failure", {"where": readable(where), "reason": readable(reason)})
 
     def record_environment(self, body: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
         """Record where this attempt runs; ``files`` are of the run, under the store's own names."""
@@ -428,71 +339,6 @@ class Run:
             for name, content in files.items():
                 self._files.put(name, content)
             self._writer.event("environment", body)
-
-    def record_system_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Record what the machine does at this moment, under the names of W&B's client.
-
-        Its way to tell several processes of a run apart is a label in the name.
-        """
-        if self._writer is not None:
-            number = self._writer.number
-            label = f"/l:{number}" if number else ""
-            self._writer.event("system", {f"{name}{label}": v for name, v in metrics.items()})
-
-    @property
-    def writer(self) -> RunWriter | None:
-        """What writes the run, None for a disabled run."""
-        return self._writer
-
-    @property
-    def began_attempt(self) -> bool:
-        """Whether no other process began the attempt that this one writes."""
-        return self._writer is not None and self._writer.number == 0
-
-    def leave_history(self) -> None:
-        """Record that another process of this attempt logs the history; said once is enough.
-
-        So no row is kept back until this process has gone past its step. A row that it logs all the
-        same is recorded; where later rows have arrived at a server already, that is a conflict.
-        """
-        if self._writer is not None and not self._finished and not self._writer.state.beside:
-            self._writer.event("beside", {})
-
-    @property
-    def resumed(self) -> bool:
-        """Whether this goes on with what earlier attempts recorded."""
-        return self._earlier is not None
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether this attempt has logged anything of a row."""
-        return self._writer is not None and self._writer.has_rows
-
-    def roll_back(self, step: int) -> None:
-        """Go on from ``step``: later rows of earlier attempts no longer count.
-
-        For a process that starts again from a checkpoint; before it logs its first row. The
-        summary becomes what it was before that step was logged.
-        """
-        if self._writer is None or self._earlier is None or self.has_begun:
-            raise UsageError("roll_back: expected a resumed run that has not logged a row yet")
-        before = self._earlier.state_before(_checked_step(step))
-        # What this attempt has said already holds: its config, its definitions.
-        before.config = self._writer.state.config
-        for definition in self._writer.state.metrics.all():
-            before.metrics.define(definition)
-        self._writer.event("rollback", {"from_step": step, "resume": before.to_resume_body()})
-        self._step = step
-
-    def record_progress(self, body: Mapping[str, Any]) -> None:
-        """Record where a training is, for the attempt that goes on from here."""
-        if self._writer is not None:
-            self._writer.event("progress", body)
-
-    def earlier_progress(self) -> list[Mapping[str, Any]]:
-        """Return what earlier attempts recorded of their progress, oldest first."""
-        events = [] if self._earlier is None else self._earlier.events()
-        return [event.body for event in events if event.type == "progress"]
 
     def detach(self) -> None:
         """Record nothing more in this process, a forked one: the run is its parent's."""
@@ -534,46 +380,3 @@ class Run:
                 self._writer.event(kind, {"update": update, "remove": remove})
 
         return change
-
-    def _move_to(self, step: int, lost: int) -> bool:
-        """Make ``step`` the current one; False, counting what is lost, if it lies behind."""
-        step = _checked_step(step)
-        # A worker beside others speaks for itself alone, unless it says so by `roll_back`.
-        if step < self._step and self.began_attempt and self.resumed and not self.has_begun:
-            self.roll_back(step)
-        if step >= self._step:
-            self._step = step
-            return True
-        if lost and self._writer is not None and step != self._lost_step:
-            self._lost_step = step  # the pieces of one row count once
-            self._writer.event("dropped", {"rows": 1, "events": 0, "reason": "the step goes back"})
-        if not self._warned_steps:
-            self._warned_steps = True
-            print(  # noqa: T201
-                f"wandbkeras: log: received step {step}, the run is at step {self._step}: steps "
-                "must not go back, such rows are not recorded (each is counted; this is said once)",
-                file=sys.stderr,
-            )
-        return False
-
-    def _advance(self, step: int | None, commit: bool | None) -> None:
-        """Move the step of a disabled run as a recorded one's would."""
-        if step is not None:
-            self._step = max(self._step, _checked_step(step))
-        if commit if commit is not None else step is None:
-            self._step += 1
-
-    def _check_open(self) -> None:
-        if self._finished:
-            raise WandbkerasError(f"run {self.id} is finished: start a new one with init()")
-
-
-def _checked_step(step: Any) -> int:
-    try:
-        number = operator.index(step)
-    except TypeError:
-        raise UsageError(f"log: received step {step!r}; expected an integer") from None
-    # Half of what a file can hold: there are always steps to come.
-    if not 0 <= number < 2**62:
-        raise UsageError(f"log: received step {number}; expected 0 to 2**62 - 1")
-    return number
