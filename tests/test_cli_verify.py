@@ -66,7 +66,7 @@ def test_a_sound_run_is_one_line(run: Layout, wandbkeras: Command) -> None:
     """The default is the store `runs`, the exit code 0, and nothing goes to standard error."""
     code, out, err = wandbkeras("verify")
     assert (code, err) == (0, "")
-    assert out.startswith(f"{run.root}: sound: 11 files, ")
+    assert out.startswith(f"{run.root}: sound: 12 files, ")
     assert out.count("\n") == 1
 
 
@@ -79,7 +79,7 @@ def test_a_damaged_run_is_a_line_a_place(run: Layout, wandbkeras: Command) -> No
     assert code == 4
     assert first.startswith(f"{run.root}/run.json: ")
     assert second.startswith(f"{run.root}/{HISTORY}: 104 bytes at offset 92: column '_timestamp'")
-    assert "damaged: 2 places in 11 files" in last
+    assert "damaged: 2 places in 12 files" in last
     assert f"wandbkeras repair --dry-run {run.root}" in last
 
 

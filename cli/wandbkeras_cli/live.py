@@ -35,7 +35,14 @@ _NICENESS = 5
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--timeout", "timeout_s", type=float, required=True)
 def live(path: Path, timeout_s: float) -> None:
-    """Upload the run at PATH until standard input closes, and the rest of it within --timeout."""
+    """Upload the run at PATH until standard input closes, and the rest of it within --timeout.
+
+    A run in live mode starts this beside itself.
+
+    \b
+    Example:
+      wandbkeras live runs/run-20261123_054500-k3j9x2ab --timeout 60
+    """
     parent = os.getppid()
     _give_way()
     gone = threading.Event()

@@ -17,7 +17,10 @@ ACTIONS: tuple[Action, ...] = ("status", "close", "lose", "cut", "delay", "hold"
 
 @dataclass
 class Fault:
-    """One rule; `times` counts down, None is for ever."""
+    """One rule; `times` counts down, None is for ever.
+
+    A `hold` of so many times is over when so many requests wait.
+    """
 
     action: Action
     kind: str | None = None
@@ -71,5 +74,7 @@ class Faults:
             if rule.matches(kind=kind, path=path, operation=operation):
                 if rule.times is not None:
                     rule.times -= 1
+                if rule.times == 0:
+                    rule.cleared.set()
                 return rule
         return None

@@ -171,7 +171,7 @@ class LoopbackServer:
     ) -> None:
         """From now on the requests that match are answered with `status`, have their connection
         closed unread (`close`), are handled but never answered (`lose`) or in half (`cut`), or wait
-        for some seconds (`delay`) or until the faults are cleared (`hold`).
+        for some seconds (`delay`) or until the faults are cleared or `times` of them wait (`hold`).
 
         `times` None is for ever; `path` is a shell pattern.
         """
