@@ -13,7 +13,6 @@ from typing import Any
 
 from wandbkeras.errors import DiskFullError, WandbkerasError
 from wandbkeras.recording.exits import ExitCode
-from wandbkeras.recording.live import start_uploader
 from wandbkeras.recording.open_table import OpenTable
 from wandbkeras.recording.opening import open_run, unwritable
 from wandbkeras.recording.preemption import PreemptionWatch, resolve_signals
@@ -142,6 +141,9 @@ def init(
         run.before_finish(watch.stop)
     record_surroundings(run, settings.switches)
     if settings.mode == "live":
+        # Imported only here: other runs begin without it, and a run is to begin at once.
+        from wandbkeras.recording.live import start_uploader
+
         start_uploader(run, settings.live_timeout_s)
     return run
 
