@@ -230,6 +230,40 @@ def test_a_wrong_key_is_said_and_holds_nothing_up(
     assert json.loads(command("sync", "--json", run.dir).stdout)["runs"][0]["rows_verified"] == 5
 
 
+def test_a_server_that_refuses_holds_nothing_up(
+    go_live: Start, server: LoopbackServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As a wrong key does, it is said, and no reason to wait."""
+    server.add_fault("status", operation="UpsertBucket", status=403)
+    run = go_live()
+    log(run, 0, 5)
+    until(lambda: phase(run) == "waiting")
+    run.finish()
+    assert "the run was refused" in capfd.readouterr().err
+    server.clear_faults()
+    assert sync_one(run.dir).rows_sent == 5
+
+
+def test_rows_that_have_arrived_are_replaced_under_a_fresh_id(
+    go_live: Start, server: LoopbackServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If that is asked for: the next attempt's curve is one, and the earlier run stays."""
+    monkeypatch.setenv("WANDBKERAS_ON_ROLLBACK", "fresh-id")
+    run = go_live()
+    log(run, 0, 6)
+    run.finish()
+    assert losses(server) == list(range(6))
+    again = go_live(resume="must")
+    again.log({"loss": 30}, step=3, commit=True)
+    log(again, 40, 42)
+    again.finish()
+    found = held(server, "k3j9x2ab-2")
+    assert [(row["_step"], row["loss"]) for row in found.rows] == [
+        (0, 0), (1, 1), (2, 2), (3, 30), (4, 40), (5, 41),
+    ]  # fmt: skip
+    assert (found.state, losses(server)) == ("finished", list(range(6)))
+
+
 @pytest.mark.parametrize("missing", ["wandb", "a process"])
 def test_without_an_uploader_a_run_is_recorded_offline(
     missing: str, go_live: Start, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]

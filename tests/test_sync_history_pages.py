@@ -16,7 +16,7 @@ from tests.server.process import LoopbackServer
 from tests.syncing import connect, sync_one
 from wandbkeras import Run
 from wandbkeras.store.reader import StoredRun
-from wandbkeras.sync.history_pages import PAGE_ROWS, read_ahead, scans
+from wandbkeras.sync.history_pages import PAGE_ROWS, SCAN_PAGES, read_ahead, scans
 from wandbkeras.sync.readback import Server
 
 distances = st.sampled_from([1, 2, 50, 10**6])
@@ -27,7 +27,10 @@ histories = st.lists(st.tuples(distances, st.integers(1, 3 * PAGE_ROWS)), max_si
 
 @given(histories)
 def test_scans_cover_every_step_once(steps: list[int]) -> None:
-    """In order, by at most two requests for each page of rows, of at most four pages each."""
+    """In order, by at most two requests for each page of rows, of at most four pages each.
+
+    No scan has more pages than are to be read at once.
+    """
     left, requests = iter(steps), 0
     for span in scans(steps):
         found = list(takewhile(lambda step, last=span.last: step <= last, left))  # type: ignore[misc]
@@ -35,27 +38,37 @@ def test_scans_cover_every_step_once(steps: list[int]) -> None:
         left = iter(steps[steps.index(span.last) + 1 :])
         pages = Counter((step - span.first) // span.page for step in found)
         assert max(pages.values()) <= 4 * PAGE_ROWS
-        requests += (span.last - span.first) // span.page + 1
+        asked = (span.last - span.first) // span.page + 1
+        assert asked <= SCAN_PAGES
+        requests += asked
     assert list(left) == []
     assert requests <= 2 * (-(-len(steps) // PAGE_ROWS))
 
 
 def test_a_reader_that_stops_leaves_the_rest_unread() -> None:
-    """Of what another thread reads ahead it takes a page; an error comes where it belongs."""
-    source = iter(range(5 * PAGE_ROWS))
-    reader = read_ahead(source)
+    """Other threads read a few scans ahead; an error comes where it belongs."""
+    begun = []
+
+    def scanned() -> Iterator[range]:
+        for number in range(10):
+            begun.append(number)
+            yield range(number * 7, number * 7 + 7)
+
+    assert list(read_ahead(scanned())) == list(range(70))
+    begun.clear()
+    reader = read_ahead(scanned())
     assert next(reader) == 0
     reader.close()
-    assert next(source) <= 2 * PAGE_ROWS
+    assert begun == [0, 1, 2]
 
     def broken() -> Iterator[int]:
-        yield from range(PAGE_ROWS)
+        yield 7
         raise OSError("the server is gone")
 
     seen: list[int] = []
     with pytest.raises(OSError, match="is gone"):
-        seen.extend(read_ahead(broken()))
-    assert seen == list(range(PAGE_ROWS))
+        seen.extend(read_ahead([range(7), broken(), range(8, 9)]))
+    assert seen == list(range(7))
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import threading
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -34,7 +34,16 @@ _NICENESS = 5
 @click.command(hidden=True)
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--timeout", "timeout_s", type=float, required=True)
-def live(path: Path, timeout_s: float) -> None:
+@click.option(
+    "--on-rollback",
+    envvar="WANDBKERAS_ON_ROLLBACK",
+    type=click.Choice(["fail", "fresh-id"]),
+    default="fail",
+    show_default=True,
+    show_envvar=True,
+    help="What `wandbkeras sync --on-rollback` takes.",
+)
+def live(path: Path, timeout_s: float, on_rollback: Literal["fail", "fresh-id"]) -> None:
     """Upload the run at PATH until standard input closes, and the rest of it within --timeout.
 
     A run in live mode starts this beside itself.
@@ -50,6 +59,7 @@ def live(path: Path, timeout_s: float) -> None:
     threading.Thread(target=_wait_for_end, args=(parent, gone, timeout_s), daemon=True).start()
     # wandb takes a second to import: the pipe is watched meanwhile.
     from wandbkeras.sync.live import Uploader
+    from wandbkeras.sync.options import Options
 
     os.set_blocking(sys.stdout.fileno(), False)
     receipts = Layout(path).receipts
@@ -59,7 +69,7 @@ def live(path: Path, timeout_s: float) -> None:
             write_live(receipts, state)
         _print(state)
 
-    state = Uploader(path, gone, tell).run()
+    state = Uploader(path, gone, tell, Options(on_rollback=on_rollback)).run()
     click.get_current_context().exit(0 if state.arrived else 6)
 
 

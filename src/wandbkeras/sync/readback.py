@@ -146,7 +146,7 @@ class Server:
         with _mapped(self.base_url):
             run = self._run(entity, project, run_id)
             if run is not None:
-                received = (row for span in scans(steps) for row in _scan(run, span))
+                received = (_scan(run, span) for span in scans(steps))
                 yield from map(_decoded, read_ahead(received))
 
     def _run(self, entity: str, project: str, run_id: str) -> Any:
