@@ -12,21 +12,14 @@ import click
 
 from wandbkeras.errors import DamagedError
 from wandbkeras_cli.output import json_option, print_json
-from wandbkeras_cli.show import find_run
+from wandbkeras_cli.paths import find_run, one_run
 
 # Colours are the first group; tabs are none of them.
 _CONTROL = re.compile("(\x1b\\[[0-9;]*m)|[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 
 
 @click.command()
-@click.argument("run")
-@click.option(
-    "--store",
-    type=click.Path(path_type=Path),
-    default=Path("runs"),
-    show_default=True,
-    help="Where to look for a run by its id.",
-)
+@one_run
 @click.option("--last", type=click.IntRange(min=0), help="Only so many lines, the last ones.")
 @click.option("--times", is_flag=True, help="With the time of each line, in UTC.")
 @json_option

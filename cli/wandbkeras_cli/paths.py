@@ -1,4 +1,4 @@
-"""The PATHS of a command: stores and runs."""
+"""The PATHS of a command, stores and runs, and the RUN of one."""
 
 from __future__ import annotations
 
@@ -22,6 +22,28 @@ state_dir_option: Callable[[Any], Any] = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     help="Where sync keeps the receipts, if not in the runs (for a read-only store).",
 )
+
+
+def one_run(command: Any) -> Any:
+    """Add the RUN of a command on one run, and ``--store``: what :func:`find_run` takes."""
+    command = click.option(
+        "--store",
+        type=click.Path(path_type=Path),
+        default=Path("runs"),
+        show_default=True,
+        help="Where to look for a run by its id.",
+    )(command)
+    return click.argument("run")(command)
+
+
+def find_run(run: str, store: Path) -> StoredRun:
+    """Return a run by its directory, or by its id in a store."""
+    path = Path(run)
+    if is_run(path):
+        return StoredRun(path)
+    if path.exists() or "/" in run:
+        raise NotFoundError(f"{path}: not a run: expected a run directory or a run id")
+    return Store(store).run(run)
 
 
 def selection_options(command: Any) -> Any:

@@ -14,33 +14,25 @@ import click
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wandbkeras.errors import DamagedError, NotFoundError, WandbkerasError
+from wandbkeras.errors import DamagedError, WandbkerasError
 from wandbkeras.store import columns
 from wandbkeras.store.attempts import AttemptView
-from wandbkeras.store.directory import Store
 from wandbkeras.store.layout import STREAMS
 from wandbkeras.store.parquet import Part
 from wandbkeras.store.plain_files import open_file
 from wandbkeras.store.reader import StoredRun
 from wandbkeras.store.schema import table_of
 from wandbkeras.store.shortage import counts_text
-from wandbkeras.store.source import is_run
 from wandbkeras.store.tables import StoredTable
 from wandbkeras.sync.receipt import sync_state
 from wandbkeras_cli.output import human_size, json_option, print_json, print_table, say
+from wandbkeras_cli.paths import find_run, one_run
 
 _WIDTH = 100
 
 
 @click.command()
-@click.argument("run")
-@click.option(
-    "--store",
-    type=click.Path(path_type=Path),
-    default=Path("runs"),
-    show_default=True,
-    help="Where to look for a run by its id.",
-)
+@one_run
 @json_option
 def show(run: str, store: Path, as_json: bool) -> None:
     """Show one RUN in detail: a run directory, or the id of a run in --store.
@@ -60,16 +52,6 @@ def show(run: str, store: Path, as_json: bool) -> None:
     else:
         _print(document)
     click.get_current_context().exit(code)
-
-
-def find_run(run: str, store: Path) -> StoredRun:
-    """Return a run by its directory, or by its id in a store."""
-    path = Path(run)
-    if is_run(path):
-        return StoredRun(path)
-    if path.exists() or "/" in run:
-        raise NotFoundError(f"{path}: not a run: expected a run directory or a run id")
-    return Store(store).run(run)
 
 
 def describe(run: StoredRun) -> dict[str, Any]:
