@@ -221,6 +221,11 @@ class Content:
                 sent.append(alert)
         return sent
 
+    @property
+    def _are_streams_due(self) -> bool:
+        """Whether system metrics and console go along: of a running run they don't each time."""
+        return not self.is_running or self.proven.are_streams_due
+
     @cached_property
     def samples(self) -> list[Event]:
         """The system metrics, a sample each; what is no number of JSON is not among them.
@@ -228,7 +233,7 @@ class Content:
         None of a running run while they are not due. Those of its further processes, which may
         come between others, when it has ended: the client counts the samples.
         """
-        if self.is_running and not self.proven.are_streams_due:
+        if not self._are_streams_due:
             return []
         return [
             Event(event.type, event.timestamp, metrics)
@@ -254,9 +259,7 @@ class Content:
 
         Nothing of a running run while it is not due.
         """
-        if self.is_running and not self.proven.are_streams_due:
-            return ()
-        if self.imported.records or not self.choice.files:
+        if self.imported.records or not self.choice.files or not self._are_streams_due:
             return ()
         return console_lines(self.run, self.choice.hidden(self.run.config), REDACTED)
 
