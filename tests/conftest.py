@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import wandbkeras
-from tests.server.fixture import wandb_server  # noqa: F401
+from tests.server.fixture import LoopbackServer, wandb_server  # noqa: F401
 from wandbkeras.store import document
 from wandbkeras.store.disk import Disk
 from wandbkeras.store.layout import Layout
@@ -109,3 +109,16 @@ def layout(tmp_path: Path) -> Layout:
     made = Layout(root)
     document.write(Disk(), made.info, RunInfo("k3j9x2ab", 1795412700.0).to_document())
     return made
+
+
+@pytest.fixture
+def server(
+    wandb_server: LoopbackServer,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> LoopbackServer:
+    """A loopback server of which this process is a client, with a home of its own."""
+    from tests.syncing import connect  # and with it wandb, which not every environment has
+
+    connect(wandb_server, tmp_path / "home", monkeypatch)
+    return wandb_server

@@ -15,7 +15,7 @@ import pytest
 
 from tests import syncing
 from tests.server.process import ROOT, LoopbackServer
-from tests.syncing import COMMAND, command, connect, held, receipts, sync_one
+from tests.syncing import COMMAND, command, held, receipts, sync_one
 from wandbkeras import Image, Run, Store
 from wandbkeras.store.live import LiveState, read_live
 from wandbkeras.store.process import is_alive
@@ -34,14 +34,6 @@ for line in sys.stdin:
     run.log({"loss": float(line)})
     print(line.strip(), flush=True)
 """
-
-
-@pytest.fixture
-def server(
-    wandb_server: LoopbackServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> LoopbackServer:
-    connect(wandb_server, tmp_path / "home", monkeypatch)
-    return wandb_server
 
 
 @pytest.fixture

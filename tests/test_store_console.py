@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
-import os
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Disk
+from tests.disks import FullDisk
 from tests.format_console import read_console as read_by_the_document
 from wandbkeras.errors import DamagedError
 from wandbkeras.store import document
@@ -162,35 +161,17 @@ def test_the_reader_of_the_document_finds_the_same_lines(layout: Layout, writer:
     assert before[-1] == (0, 0, [19_999, "stderr", 5.5, "the end"])
 
 
-class FullDisk(Disk):
-    """A disk that takes nothing while it is full."""
-
-    is_full = False
-
-    def create(self, path: Path) -> int:
-        self._check()
-        return super().create(path)
-
-    def write(self, fd: int, data: bytes | memoryview) -> int:
-        self._check()
-        return super().write(fd, data)
-
-    def _check(self) -> None:
-        if self.is_full:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
 def test_a_disk_that_was_full_for_a_while_leaves_a_gap(layout: Layout) -> None:
     """However often it was tried; what comes afterwards is recorded."""
     layout.attempt(0).mkdir(parents=True)
     disk = FullDisk()
     files = ConsoleFiles(disk, layout, 0, 0, MAX_BYTES)
     for number in range(100):
-        disk.is_full = 40 <= number < 60
+        disk.room = 0 if 40 <= number < 60 else None
         try:
             files.write([line(number, "x" * 25_000)])
         except OSError:
-            assert disk.is_full
+            assert disk.room == 0
     files.close()
     numbers = list(read_console(layout, 0, 0).lines)
     assert numbers[0] == 0 and numbers[-9:] == list(range(91, 100))

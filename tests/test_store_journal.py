@@ -4,34 +4,19 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.disks import FullDisk
+from tests.journals import HEADER, write_journal
 from wandbkeras.store.disk import Disk
 from wandbkeras.store.journal import JournalWriter, encode_frame
 from wandbkeras.store.journal_reader import read_journal
 
-HEADER = {"attempt": 0, "writer": 0, "segment": 0}
-
-
-def _write(path: Path, items: list[Any]) -> list[int]:
-    """Write a journal of ``items``; return the file's size after the header and each item."""
-    path.unlink(missing_ok=True)
-    journal = JournalWriter(Disk(), path, HEADER)
-    sizes = [journal.size]
-    for item in items:
-        journal.append(encode_frame(item))
-        sizes.append(journal.size)
-    journal.close()
-    assert path.stat().st_size == sizes[-1]
-    return sizes
-
 
 def test_a_journal_is_made_only_once(tmp_path: Path) -> None:
     """A writer never appends to another writer's journal."""
-    _write(tmp_path / "j.wbk", [["a"]])
+    write_journal(tmp_path / "j.wbk", [["a"]])
     with pytest.raises(FileExistsError):
         JournalWriter(Disk(), tmp_path / "j.wbk", HEADER)
 

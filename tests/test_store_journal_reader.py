@@ -10,33 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.journals import HEADER, write_journal
 from tests.strategies import canonical, values
 from wandbkeras.errors import NewerFormatError
-from wandbkeras.store.disk import Disk
-from wandbkeras.store.journal import MAGIC, JournalWriter, encode_frame
+from wandbkeras.store.journal import MAGIC, encode_frame
 from wandbkeras.store.journal_reader import read_journal
 
-HEADER = {"attempt": 0, "writer": 0, "segment": 0}
 records = st.lists(values, min_size=1, max_size=4)
-
-
-def _write(path: Path, items: list[Any]) -> list[int]:
-    """Write a journal of ``items``; return the file's size after the header and each item."""
-    path.unlink(missing_ok=True)
-    journal = JournalWriter(Disk(), path, HEADER)
-    sizes = [journal.size]
-    for item in items:
-        journal.append(encode_frame(item))
-        sizes.append(journal.size)
-    journal.close()
-    assert path.stat().st_size == sizes[-1]
-    return sizes
 
 
 @given(items=st.lists(records, max_size=6))
 def test_what_is_written_is_read(tmp_path: Path, items: list[Any]) -> None:
     """Any records come back in order, with nothing torn and nothing damaged."""
-    _write(tmp_path / "j.wbk", items)
+    write_journal(tmp_path / "j.wbk", items)
     journal = read_journal(tmp_path / "j.wbk")
     assert canonical(journal.records) == canonical(items)
     assert journal.header == {"format": "wandbkeras-journal", "version": 1, **HEADER}
@@ -47,7 +33,7 @@ def test_a_cut_at_any_byte_leaves_the_whole_frames_before_it(tmp_path: Path) -> 
     """A journal cut anywhere holds the frames before the cut, and ``torn`` counts the rest."""
     items = [["a", 1], ["b", {"x": 1.5}], ["c" * 300], ["d", None]]
     path = tmp_path / "j.wbk"
-    sizes = _write(path, items)
+    sizes = write_journal(path, items)
     data = path.read_bytes()
     for cut in range(len(data) + 1):
         path.write_bytes(data[:cut])
@@ -63,7 +49,7 @@ def test_any_flipped_byte_is_noticed_and_costs_one_frame(tmp_path: Path, flip: i
     """Damage never passes for data: it is reported, and the frames around it are still read."""
     items = [["a", 1], ["b", {"x": 1.5}], ["c" * 40], ["d", None]]
     path = tmp_path / "j.wbk"
-    sizes = _write(path, items)
+    sizes = write_journal(path, items)
     data = path.read_bytes()
     for position in range(len(data)):
         path.write_bytes(_flipped(data, position, flip))
@@ -89,7 +75,7 @@ def test_garbage_in_the_middle_costs_only_what_it_covers(
 ) -> None:
     """Whatever overwrites part of a journal, every frame that it leaves whole is read."""
     path = tmp_path / "j.wbk"
-    sizes = _write(path, items)
+    sizes = write_journal(path, items)
     data = bytearray(path.read_bytes())
     begin = sizes[0] + int(spot * (sizes[-1] - sizes[0]))
     end = min(begin + len(garbage), len(data))
@@ -110,7 +96,7 @@ def test_damage_of_megabytes_costs_only_what_it_covers(tmp_path: Path) -> None:
     """
     path = tmp_path / "j.wbk"
     items = [["history", step, 1.0, 1.0, {"loss": step / 7}] for step in range(40_000)]
-    sizes = _write(path, items)
+    sizes = write_journal(path, items)
     data = bytearray(path.read_bytes())
     first, last = 10_000, 30_000
     begin, end = sizes[first] + 10, sizes[last]
@@ -132,7 +118,7 @@ def test_damage_of_megabytes_costs_only_what_it_covers(tmp_path: Path) -> None:
 def test_a_line_says_where_damage_is(tmp_path: Path) -> None:
     """Damage is reported with the file, the bytes and the reason."""
     path = tmp_path / "j.wbk"
-    sizes = _write(path, [["a"], ["b"]])
+    sizes = write_journal(path, [["a"], ["b"]])
     data = path.read_bytes()
     path.write_bytes(_flipped(data, sizes[0], 1))
     (damage,) = read_journal(path).damage
@@ -142,7 +128,7 @@ def test_a_line_says_where_damage_is(tmp_path: Path) -> None:
 def test_a_sound_frame_that_is_no_record_is_damage(tmp_path: Path) -> None:
     """A frame whose checksum holds and whose payload makes no sense is reported, not read."""
     path = tmp_path / "j.wbk"
-    _write(path, [["a"], {"not": "a list"}, [], ["b"]])
+    write_journal(path, [["a"], {"not": "a list"}, [], ["b"]])
     journal = read_journal(path)
     assert journal.records == [["a"], ["b"]]
     assert [damage.reason for damage in journal.damage] == ["a frame that is no record"] * 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,33 +9,25 @@ import pytest
 import wandbkeras
 from tests.server.process import LoopbackServer
 from tests.server.snapshot import Alert
-from tests.syncing import connect, held, receipts, sync_one
+from tests.syncing import held, receipts, sync_one
 from wandbkeras.store.reader import StoredRun
 from wandbkeras.sync.content import Content
 
 
-@pytest.fixture
-def connected(
-    wandb_server: LoopbackServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[LoopbackServer]:
-    connect(wandb_server, tmp_path / "home", monkeypatch)
-    yield wandb_server
-
-
-def test_alerts_and_the_traceback_arrive_once(connected: LoopbackServer, tmp_path: Path) -> None:
+def test_alerts_and_the_traceback_arrive_once(server: LoopbackServer, tmp_path: Path) -> None:
     """Each alert arrives once however often the run is synced, and so does the traceback."""
     run = wandbkeras.init(dir=tmp_path / "runs", project="digits")
     run.log({"loss": 1.0})
     run.alert("Loss", "is high", "WARN")
     sync_one(run.dir)
-    assert held(connected, run.id).alerts == (Alert("Loss", "is high", "WARN"),)
+    assert held(server, run.id).alerts == (Alert("Loss", "is high", "WARN"),)
     run.alert("Accuracy", "é\nis low", wait_duration=0)
     run.alert("Accuracy", "is lower", wait_duration=0)
     with pytest.raises(ZeroDivisionError), run:
         run.log({"loss": 1 / 0})
     sync_one(run.dir)
     sync_one(run.dir, check=True)
-    arrived = held(connected, run.id)
+    arrived = held(server, run.id)
     assert arrived.alerts == (
         Alert("Loss", "is high", "WARN"),
         Alert("Accuracy", "é\nis low", "INFO"),
@@ -50,23 +41,21 @@ def test_alerts_and_the_traceback_arrive_once(connected: LoopbackServer, tmp_pat
     assert [receipt.alerts for receipt in receipts(Path(run.dir))] == [3]
 
 
-def test_an_alert_of_a_run_that_has_arrived_is_sent(
-    connected: LoopbackServer, tmp_path: Path
-) -> None:
+def test_an_alert_of_a_run_that_has_arrived_is_sent(server: LoopbackServer, tmp_path: Path) -> None:
     """An alert after all rows have arrived is sent; without a receipt, what has ended was told."""
     run = wandbkeras.init(dir=tmp_path / "runs", project="digits")
     run.log({"loss": 1.0})
     sync_one(run.dir)
     run.alert("Later", "than the rows")
     sync_one(run.dir)
-    assert [alert.title for alert in held(connected, run.id).alerts] == ["Later"]
+    assert [alert.title for alert in held(server, run.id).alerts] == ["Later"]
     run.finish()
     sync_one(run.dir)
     assert run.dir is not None
     for receipt in (Path(run.dir) / "sync").glob("*.json"):
         receipt.unlink()
     sync_one(run.dir)
-    assert [alert.title for alert in held(connected, run.id).alerts] == ["Later"]
+    assert [alert.title for alert in held(server, run.id).alerts] == ["Later"]
 
 
 def test_alerts_that_would_have_waited_are_not_sent(tmp_path: Path) -> None:

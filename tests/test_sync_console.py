@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 import sys
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ import pytest
 import wandbkeras
 from tests.server.process import LoopbackServer
 from tests.server.state import DATABASE
-from tests.syncing import connect, held, receipts, sync_one
+from tests.syncing import held, receipts, sync_one
 from wandbkeras.store.console import ConsoleFiles, Line
 from wandbkeras.store.disk import Disk
 from wandbkeras.store.layout import Layout
@@ -22,16 +21,8 @@ from wandbkeras.sync.choice import Choice
 from wandbkeras.sync.console import console_differences, console_lines
 
 
-@pytest.fixture
-def connected(
-    wandb_server: LoopbackServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[LoopbackServer]:
-    connect(wandb_server, tmp_path / "home", monkeypatch)
-    yield wandb_server
-
-
 def test_it_arrives_and_a_second_sync_sends_nothing(
-    connected: LoopbackServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    server: LoopbackServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Also that of a later attempt, behind the first; a server that lacks a line gets it."""
     run = wandbkeras.init(dir=tmp_path / "runs", project="digits", console="auto")
@@ -40,7 +31,7 @@ def test_it_arrives_and_a_second_sync_sends_nothing(
     print("an error", file=sys.stderr)
     run.finish()
     assert sync_one(run.dir).rows_sent == 1
-    assert held(connected, run.id).console == ["100%e", "an error"]
+    assert held(server, run.id).console == ["100%e", "an error"]
     assert "console" not in receipts(Path(run.dir or ""))[0].not_compared
     again = wandbkeras.init(
         dir=tmp_path / "runs", project="digits", id=run.id, resume="must", console="auto"
@@ -48,17 +39,17 @@ def test_it_arrives_and_a_second_sync_sends_nothing(
     print("went on")
     again.finish()
     sync_one(run.dir)
-    assert held(connected, run.id).console == ["100%e", "an error", "went on"]
+    assert held(server, run.id).console == ["100%e", "an error", "went on"]
     assert sync_one(run.dir, check=True).bytes_sent == 0
-    with sqlite3.connect(connected.directory / DATABASE) as state:
+    with sqlite3.connect(server.directory / DATABASE) as state:
         state.execute("delete from lines where file = 'output.log' and number = 2")
     sync_one(run.dir, check=True)
-    assert held(connected, run.id).console == ["100%e", "an error", "went on"]
-    assert connected.violations() == []
+    assert held(server, run.id).console == ["100%e", "an error", "went on"]
+    assert server.violations() == []
 
 
 def test_a_traceback_that_was_printed_arrives_once(
-    connected: LoopbackServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    server: LoopbackServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """And what a config value is redacted for is hidden in it, too."""
     run = wandbkeras.init(
@@ -72,14 +63,14 @@ def test_a_traceback_that_was_printed_arrives_once(
             traceback.print_exc()
             raise
     sync_one(run.dir, choice=Choice(redact=("db",)))
-    console = "\n".join(held(connected, run.id).console)
+    console = "\n".join(held(server, run.id).console)
     assert console.count("ZeroDivisionError: division by zero") == 1
     assert console.startswith("connected to (redacted)\n")
-    assert connected.violations() == []
+    assert server.violations() == []
 
 
 def test_only_metrics_leave_it_out(
-    connected: LoopbackServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    server: LoopbackServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It is among the files then, which are said not to be sent."""
     run = wandbkeras.init(dir=tmp_path / "runs", project="digits", console="auto")
@@ -87,7 +78,7 @@ def test_only_metrics_leave_it_out(
     run.finish()
     result = sync_one(run.dir, choice=Choice(artifacts=False, files=False))
     assert result.receipt is not None and result.receipt.not_sent == ["files"]
-    assert held(connected, run.id).console == []
+    assert held(server, run.id).console == []
 
 
 def test_what_is_not_kept_is_said(tmp_path: Path) -> None:

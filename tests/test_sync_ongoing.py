@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.server.process import LoopbackServer
-from tests.syncing import connect, held, until
+from tests.syncing import held, until
 from wandbkeras import Run
 from wandbkeras.errors import ConflictError, UnreachableError
 from wandbkeras.store.console import ConsoleFiles, Line
@@ -23,14 +23,6 @@ from wandbkeras.sync.options import Options, Result
 from wandbkeras.sync.upload import Client
 
 Start = Callable[..., Run]
-
-
-@pytest.fixture
-def server(
-    wandb_server: LoopbackServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> LoopbackServer:
-    connect(wandb_server, tmp_path / "home", monkeypatch)
-    return wandb_server
 
 
 @pytest.fixture

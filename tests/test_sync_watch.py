@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.server.process import LoopbackServer
-from tests.syncing import connect, held, sync_one
+from tests.syncing import held, sync_one
 from wandbkeras import Run, Store
 from wandbkeras.errors import LockedError, NotFoundError, UnreachableError
 from wandbkeras.sync import watch
@@ -18,14 +18,6 @@ from wandbkeras.sync.options import Options
 from wandbkeras.sync.watch import Event, Pace, Watcher
 
 QUICK = Pace(interval_s=0.05, exit_when_done=True)
-
-
-@pytest.fixture
-def server(
-    wandb_server: LoopbackServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> LoopbackServer:
-    connect(wandb_server, tmp_path / "home", monkeypatch)
-    return wandb_server
 
 
 @pytest.fixture
