@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from bench import Figure, interleaved, ratio
+from bench_figures import Figure, interleaved, ratio
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 

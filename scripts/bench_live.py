@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 import wandb
-from bench import Figure, ratio
+from bench_figures import Figure, ratio
 from bench_sync import ROOT, metrics, serving
 
 sys.path.insert(0, str(ROOT))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import wandb
-from bench import Figure, children_cpu, peak_memory
+from bench_figures import Figure, children_cpu, peak_memory
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))

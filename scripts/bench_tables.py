@@ -11,23 +11,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from bench import Figure, in_a_process, peak_memory
+from bench_figures import Figure, in_a_process, peak_memory
 
 ROWS = 50_000
 _SIDE = 32
 _BATCH = 256
 
 
-def figures() -> Iterator[Figure]:
+def tables() -> Iterator[Figure]:
     """Yield what recording and rendering take."""
     for rows in (ROWS // 10, ROWS):
-        peak, seconds, size = in_a_process(f"report_recording({rows})", "bench_tables")
+        peak, seconds, size = in_a_process(__name__, f"report_recording({rows})")
         name = f"a table of {rows:,} images"
         yield Figure(f"{name}: peak memory above the rest", peak / 1e6, "MB", 64)
         yield Figure(f"{name}: recording, an image", seconds * 1e6 / rows, "µs")
         yield Figure(f"{name}: bytes a row", size / rows, "B")
     for rows in (ROWS // 10, ROWS):
-        peak, seconds = in_a_process(f"report_rendering({rows})", "bench_tables")
+        peak, seconds = in_a_process(__name__, f"report_rendering({rows})")
         name = f"rendering it for W&B, {rows:,} images"
         yield Figure(f"{name}: peak memory above the rest", peak / 1e6, "MB", 256)
         yield Figure(f"{name}: a row", seconds * 1e6 / rows, "µs")

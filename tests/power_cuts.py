@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from scripts.crash import CONFIG, RUN_ID, settings, values
+from scripts.crash_writers import CONFIG, RUN_ID, settings, values
 from tests.disks import Kept, KillingDisk, Step, Volume
 from wandbkeras.errors import NotFoundError
 from wandbkeras.recording.opening import open_run

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from scripts.crash import CONFIG, settings
+from scripts.crash_writers import CONFIG, settings
 from tests.disks import RecordingDisk, Step
 from tests.power_cuts import cases, judge_all, kills, moments
 from tests.test_store_crash import ROOT, behind, in_a_forking_process

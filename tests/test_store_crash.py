@@ -16,16 +16,9 @@ from typing import Any
 import pytest
 
 import wandbkeras
-from scripts.crash import (
-    CONFIG,
-    RUN_ID,
-    Acknowledged,
-    Tally,
-    examine,
-    in_a_child,
-    settings,
-    values,
-)
+from scripts.crash_examination import examine
+from scripts.crash_processes import in_a_child
+from scripts.crash_writers import CONFIG, RUN_ID, Acknowledged, Tally, settings, values
 from tests.disks import KillingDisk, Moment, SteppedDisk
 from tests.power_cuts import REFUSED, SEGMENT_BYTES
 from wandbkeras.errors import RunExistsError

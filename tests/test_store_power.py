@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from scripts.crash import in_a_child, values
+from scripts.crash_processes import in_a_child
+from scripts.crash_writers import values
 from tests.disks import RecordingDisk, Step, SteppedDisk
 from tests.power_cuts import Case, cases, judge_all, lay, moments, volume_after
 from tests.test_store_crash import in_a_forking_process, script
