@@ -15,7 +15,13 @@ import wandb
 from tests.server.process import LoopbackServer
 from tests.syncing import COMMAND, connect, held, receipts, sync, sync_one, until
 from wandbkeras import Artifact, Run
-from wandbkeras.errors import DeletedError, NotVerifiedError, RefusedError, UnreachableError
+from wandbkeras.errors import (
+    DeletedError,
+    LockedError,
+    NotVerifiedError,
+    RefusedError,
+    UnreachableError,
+)
 from wandbkeras.sync import engine
 from wandbkeras.sync.options import Options, Result
 
@@ -181,7 +187,6 @@ PASSING = {
     ),
     "metrics answered in half": ("cut", {"kind": "file_stream", "times": 1}),
     "slow": ("delay", {"kind": "file_stream", "seconds": 2.0}),
-    "run not acknowledged": ("lose", {"operation": "UpsertBucket", "times": 1}),
     "commit not acknowledged": ("lose", {"operation": "CommitArtifact", "times": 1}),
     "question failed": ("status", {"operation": "Run", "status": 503, "times": 1}),
 }
@@ -195,6 +200,19 @@ def test_a_passing_fault_is_got_over(
     action, match = PASSING[name]
     wandb_server.add_fault(action, **match)  # type: ignore[arg-type]
     assert sync_one(finished).error is None
+    assert_all_is_there_once(wandb_server)
+
+
+def test_a_run_whose_making_is_not_acknowledged_is_completed_by_the_next_sync(
+    finished: Path, wandb_server: LoopbackServer
+) -> None:
+    """Asked again, the server says that the run is there, and can't say whose it is."""
+    wandb_server.add_fault("lose", operation="UpsertBucket", times=1)
+    result = sync_one(finished)
+    assert isinstance(result.error, LockedError)
+    assert "the answer to this one was lost" in str(result.error)
+    assert (result.exit_code, result.error.retryable, receipts(finished)) == (11, True, [])
+    assert sync_one(finished).rows_sent == ROWS
     assert_all_is_there_once(wandb_server)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import wandb
 import wandb.errors
+from wandb.apis.public import Run
 from wandb.proto import wandb_api_pb2
 from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 
@@ -108,3 +109,18 @@ def test_the_default_entity_is_the_keys(
     assert server.default_entity == "loopback"
     assert server.find("loopback", "digits", "k3j9x2ab") is None
     assert list(server.rows("loopback", "digits", "k3j9x2ab", [0, 1])) == []
+
+
+def test_of_two_that_announce_a_run_one_is_told_that_it_made_it(
+    wandb_server: LoopbackServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that has no way to ask for it makes the run too, and nobody is told otherwise."""
+    connect(wandb_server, tmp_path / "home", monkeypatch)
+    server = Server()
+    assert server.announce("loopback", "digits", "k3j9x2ab")
+    assert not server.announce("loopback", "digits", "k3j9x2ab")
+    made: list[str] = []
+    monkeypatch.setattr(Run, "create", lambda api, run_id, project, entity: made.append(run_id))
+    monkeypatch.delattr(server._api, "_service_api")
+    assert server.announce("loopback", "digits", "k3j9x2ab")
+    assert made == ["k3j9x2ab"]

@@ -196,13 +196,23 @@ class Delivery:
         # First, because it finds damage: of what is damaged no run is made.
         self._folders = [] if plan.complete else self._rendered(plan, scratch)
         if plan.remote is None:
-            try:
-                server.announce(plan.entity, self.destination.project, self.destination.run_id)
-            except DeletedError:
-                raise
-            except RefusedError as error:
-                raise RefusedError(f"{self.destination}: the run was refused: {error}") from error
+            self._claim(plan)
         return plan
+
+    def _claim(self, plan: Plan) -> None:
+        """Make the run that the server does not hold; LockedError if somebody else just has."""
+        place = (plan.entity, self.destination.project, self.destination.run_id)
+        try:
+            is_ours = self.session.server().announce(*place)
+        except DeletedError:
+            raise
+        except RefusedError as error:
+            raise RefusedError(f"{self.destination}: the run was refused: {error}") from error
+        if not is_ours:
+            raise LockedError(
+                f"{self.destination}: another sync has just begun to send this run (or the answer "
+                "to this one was lost): nothing was sent: try again when it has ended"
+            )
 
     def _with_alerts(self, plan: Plan) -> Plan:
         """Add the alerts that no receipt says were sent; where a whole run was, they were too."""

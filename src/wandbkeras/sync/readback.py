@@ -36,6 +36,14 @@ _PAGE_FILES = 200
 # wandb would ask again for minutes, and a process that ends would wait for it.
 _RETRIES = 2
 _ANSWER_SECONDS = 20
+# Of all that upsert a run, the server tells the one that made it so.
+_MAKE_RUN = """
+mutation UpsertBucket($project: String, $entity: String, $name: String!, $state: String) {
+    upsertBucket(input: {modelName: $project, entityName: $entity, name: $name, state: $state}) {
+        inserted
+    }
+}
+"""
 _INSTANT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?")
 
 
@@ -103,19 +111,32 @@ class Server:
             run = self._run(entity, project, run_id)
             return 0 if run is None else int(run.historyLineCount or 0)
 
-    def announce(self, entity: str, project: str, run_id: str) -> None:
+    def announce(self, entity: str, project: str, run_id: str) -> bool:
         """Make the run if it isn't there: the client that sends would hide why it can't be made.
 
-        DeletedError if it was deleted, another SyncError if the server refuses it.
+        Return False if it was there already: of any number that ask at once, one makes it. True
+        also where client or server don't tell. DeletedError if it was deleted, another SyncError if
+        the server refuses it.
         """
         try:
             with _mapped(self.base_url), beside("WANDB_DIR"):
-                Run.create(self._api, run_id=run_id, project=project, entity=entity)
+                return self._make(entity, project, run_id) is not False
         except RefusedError as error:
             failure = _failure(error)
             status = failure.response.http_status if failure and failure.response else 0
             kind = DeletedError if status == 409 else RefusedError
             raise kind(str(error)) from error
+
+    def _make(self, entity: str, project: str, run_id: str) -> bool | None:
+        """Make a run as ``Run.create`` does; return what that receives and keeps for itself."""
+        service = getattr(self._api, "_service_api", None)
+        if service is None:
+            Run.create(self._api, run_id=run_id, project=project, entity=entity)
+            return None
+        place = {"name": run_id, "project": project, "entity": entity, "state": "running"}
+        answer = service.execute_graphql(_MAKE_RUN, place)["upsertBucket"]
+        inserted: bool | None = answer.get("inserted")
+        return inserted
 
     def link(
         self, entity: str, project: str, run_id: str, config: Callable[..., Any], note: str
