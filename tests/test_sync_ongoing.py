@@ -6,18 +6,22 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.server.process import LoopbackServer
 from tests.syncing import held, until
-from wandbkeras import Run
+from wandbkeras import Image, Run
 from wandbkeras.errors import ConflictError, UnreachableError
 from wandbkeras.store.console import ConsoleFiles, Line
 from wandbkeras.store.disk import Disk
 from wandbkeras.store.layout import Layout
 from wandbkeras.store.reader import StoredRun
+from wandbkeras.store.tables import StoredTable
+from wandbkeras.sync import held_tables
 from wandbkeras.sync.content import Content
 from wandbkeras.sync.engine import sync
+from wandbkeras.sync.images import RenderedImages, render_images
 from wandbkeras.sync.ongoing import Ongoing
 from wandbkeras.sync.options import Options, Result
 from wandbkeras.sync.upload import Client
@@ -64,6 +68,31 @@ def test_what_was_read_back_is_not_read_again(
     digest = str(Content(StoredRun(run.dir or "")).history_digest)
     assert receipt.history_digest == digest
     assert [row["loss"] for row in held(server, "k3j9x2ab").rows] == list(range(2_520))
+
+
+def test_images_that_were_read_back_are_not_read_again(
+    start: Start, server: LoopbackServer, ongoing: Ongoing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A round costs what is new, however many there are; the receipt proves for all of them."""
+    read: list[str] = []
+
+    def render(table: StoredTable) -> RenderedImages:
+        read.append(table.file.path)
+        return render_images(table)
+
+    monkeypatch.setattr(held_tables, "render_images", render)
+    run = start(project="digits", id="k3j9x2ab")
+    for first in (0, 3, 6):
+        for number in range(first, first + 3):
+            run.log({"loss": number, "image": Image(np.full((2, 2), number, np.uint8))})
+        receipt = sync_one(run, ongoing).receipt
+        assert (len(read), len(set(read))) == (first + 3, first + 3)
+        assert receipt is not None and receipt.files == first + 3
+    run.finish()
+    receipt = sync_one(run, ongoing).receipt
+    assert (len(read), receipt and receipt.state) == (9, "finished")
+    there = held(server, "k3j9x2ab")
+    assert {row["image"]["path"] for row in there.rows} == {f for f in there.files if "image" in f}
 
 
 def test_rows_that_another_attempt_replaces_are_found(

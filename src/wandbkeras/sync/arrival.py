@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from wandbkeras.errors import (
     ConflictError,
@@ -14,7 +15,7 @@ from wandbkeras.errors import (
     SyncError,
     UnreachableError,
 )
-from wandbkeras.sync.compare import differences, sample_differences
+from wandbkeras.sync.compare import differences, file_differences, sample_differences
 from wandbkeras.sync.console import console_differences
 from wandbkeras.sync.content import Content
 from wandbkeras.sync.history import history_differences
@@ -78,18 +79,20 @@ def _look(
     content: Content, plan: Plan, server: Server, compared: list[range]
 ) -> tuple[RemoteRun | None, list[str]]:
     """Read everything back once; return the run and what is missing or different."""
-    destination = plan.destination
+    destination, before = plan.destination, content.proven.remote
     remote = server.find(
         plan.entity,
         destination.project,
         destination.run_id,
-        content.files,
+        content.files if before is None else file_differences(content, before),
         uses=content.uses,
         samples=len(content.samples),
         console=len(content.console),
     )
     if remote is None:
         return None, ["the run is not there"]
+    if before is not None:
+        remote = replace(remote, files={**before.files, **remote.files})
     if remote.line_count > len(content.steps):
         raise ConflictError(
             f"{destination}: the server holds {remote.line_count} rows, the run has "

@@ -289,7 +289,7 @@ class Content:
             [run.stored_table(file) for version in versions for file in version.tables.values()]
             for versions in (run.artifacts, run.dropped_artifacts)
         )
-        return HeldTables((*in_rows, *in_summary), kept, dropped)
+        return HeldTables((*in_rows, *in_summary), kept, dropped, self.proven.images)
 
     @cached_property
     def mask_labels(self) -> dict[str, Mapping[str, str]]:

@@ -321,6 +321,7 @@ class Delivery:
             rows_compared=rows_compared,
             digest=content.history_digest,
             beyond=content.beyond,
+            images=content.tables.rendered_images,
             streams_due=due,
         )
         ongoing.remember((self.destination, self._choice.suffix), proven)

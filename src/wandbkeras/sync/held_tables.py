@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from wandbkeras.store.checks import TABLE
+from wandbkeras.store.schema import TableFile
 from wandbkeras.store.tables import StoredTable
 from wandbkeras.sync.images import RenderedImages, render_images
 from wandbkeras.sync.scratch import Scratch
@@ -14,7 +15,8 @@ from wandbkeras.sync.tables import RenderedTable, render_table
 class HeldTables:
     """Those that rows name, in their order, and those in artifact versions; by paths in the run.
 
-    No other table links to those that only ``dropped`` versions hold.
+    No other table links to those that only ``dropped`` versions hold. ``images`` were rendered
+    before and are not read again.
     """
 
     def __init__(
@@ -22,6 +24,7 @@ class HeldTables:
         named: Iterable[StoredTable],
         in_artifacts: Iterable[StoredTable],
         dropped: Iterable[StoredTable] = (),
+        images: Mapping[TableFile, RenderedImages] | None = None,
     ) -> None:
         self.named = list({table.file.path: table for table in named}.values())
         self.scratch = Scratch()
@@ -29,7 +32,7 @@ class HeldTables:
         self._held = frozenset(self._stored)
         self._stored |= {t.file.path: t for t in dropped if t.file.path not in self._held}
         self._tables: dict[str, RenderedTable] = {}
-        self._images: dict[str, RenderedImages] = {}
+        self.rendered_images = dict(images or {})
 
     @property
     def tables(self) -> list[StoredTable]:
@@ -53,6 +56,7 @@ class HeldTables:
 
     def image(self, path: str) -> RenderedImages:
         """Return what W&B holds of images."""
-        if path not in self._images:
-            self._images[path] = render_images(self._stored[path])
-        return self._images[path]
+        stored = self._stored[path]
+        if stored.file not in self.rendered_images:
+            self.rendered_images[stored.file] = render_images(stored)
+        return self.rendered_images[stored.file]

@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from wandbkeras.store.reader import StoredRun
+from wandbkeras.store.schema import TableFile
 from wandbkeras.sync.digests import HistoryDigest
+from wandbkeras.sync.images import RenderedImages
 from wandbkeras.sync.remote import RemoteRun
 from wandbkeras.sync.upload import Client
 
@@ -28,8 +30,9 @@ class Proven:
 
     ``rows_compared`` of them value by value, as the level said; ``remote`` is what was read back
     beside them. It holds for as long as the run has the same ``lineage``: rows only come after its
-    rows then. ``beyond`` is what of them W&B does not take, as :class:`Content` keeps it. System
-    metrics and console are due at ``streams_due``, on the monotonic clock.
+    rows then. ``beyond`` is what of them W&B does not take, as :class:`Content` keeps it, and
+    ``images`` is what it holds of those that they name. System metrics and console are due at
+    ``streams_due``, on the monotonic clock.
     """
 
     lineage: object = None
@@ -38,6 +41,7 @@ class Proven:
     rows_compared: int = 0
     digest: HistoryDigest = field(default_factory=HistoryDigest)
     beyond: Mapping[str, Mapping[int | None, str]] = field(default_factory=dict)
+    images: Mapping[TableFile, RenderedImages] = field(default_factory=dict)
     streams_due: float = 0.0
 
     @property
