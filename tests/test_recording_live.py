@@ -15,8 +15,9 @@ import pytest
 
 from tests import syncing
 from tests.server.process import ROOT, LoopbackServer
-from tests.syncing import COMMAND, command, held, receipts, sync_one
+from tests.syncing import COMMAND, command, held, on_a_terminal, plain, receipts, sync_one
 from wandbkeras import Image, Run, Store
+from wandbkeras.recording import live
 from wandbkeras.store.live import LiveState, read_live
 from wandbkeras.store.process import is_alive
 
@@ -33,6 +34,15 @@ print(run.dir, flush=True)
 for line in sys.stdin:
     run.log({"loss": float(line)})
     print(line.strip(), flush=True)
+"""
+
+
+SHORT = """
+import sys, wandbkeras
+run = wandbkeras.init(project="digits", dir=sys.argv[1], mode="live")
+for number in range(3):
+    run.log({"loss": number})
+run.finish()
 """
 
 
@@ -107,13 +117,9 @@ def test_rows_arrive_while_they_are_recorded(
     assert command("status", run.dir).returncode == 0
 
 
-def test_an_uploader_that_is_killed_harms_nothing(
-    go_live: Start, server: LoopbackServer, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """That is said once; what is recorded is whole, and a sync brings the rest, each row once."""
-    run = go_live()
-    log(run, 0, 10)
-    until(lambda: len(losses(server)) == 10)
+def kill_uploader(run: Run, capfd: pytest.CaptureFixture[str]) -> str:
+    """Kill it as soon as it has said that it is there; return what is said of that."""
+    until(lambda: phase(run) is not None)
     state = note(run.dir)
     assert state is not None
     os.kill(state.process["pid"], signal.SIGKILL)
@@ -121,24 +127,70 @@ def test_an_uploader_that_is_killed_harms_nothing(
 
     def is_said() -> bool:
         heard.append(capfd.readouterr().err)
-        return "(exit status -9): training and recording go on" in "".join(heard)
+        return "(exit status -9" in "".join(heard)
 
     until(is_said)
+    status = command("status", run.dir).stdout
+    assert f"live: the uploader (process {state.process['pid']} on" in status
+    assert "was killed" in status
+    return "".join(heard)
+
+
+def test_an_uploader_that_is_killed_is_started_again(
+    go_live: Start, server: LoopbackServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """At the latest when the run ends; that is said, and each row arrives once.
+
+    Where memory runs out it goes before the training.
+    """
+    run = go_live()
+    log(run, 0, 10)
+    until(lambda: len(losses(server)) == 10)
+    state = note(run.dir)
+    assert state is not None
+    own, its = (Path(f"/proc/{pid}/oom_score_adj") for pid in ("self", state.process["pid"]))
+    assert int(its.read_text()) == min(int(own.read_text()) + 500, 1000)
+    said = kill_uploader(run, capfd)
+    assert "training and recording go on; it is started again in 10 s, or when the run ends" in said
+    log(run, 10, 20)
+    run.finish()
+    assert "verified: 20 rows and all else (finished) at" in capfd.readouterr().err
+    assert losses(server) == list(range(20))
+
+
+def test_an_uploader_that_is_killed_again_and_again_harms_nothing(
+    go_live: Start,
+    server: LoopbackServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """It is left at that, which is said; nothing is waited for, and a sync brings all."""
+    monkeypatch.setattr(live, "_PAUSES_S", (0.1,))
+    run = go_live()
+    log(run, 0, 10)
+    assert "it is started again in 0.1 s" in kill_uploader(run, capfd)
+    first = note(run.dir)
+    until(lambda: note(run.dir) not in (None, first))
+    until(lambda: is_there(note(run.dir)))
+    assert f"send the run later with `wandbkeras sync {run.dir}`" in kill_uploader(run, capfd)
     log(run, 10, 20)
     run.finish()
     said = capfd.readouterr().err
     assert f"was ended: all is recorded, complete it with `wandbkeras sync {run.dir}`" in said
-    status = command("status", run.dir)
-    assert f"live: the uploader (process {state.process['pid']} on" in status.stdout
-    assert "was killed" in status.stdout
     assert sync_one(run.dir).error is None
     assert losses(server) == list(range(20))
 
 
-def test_a_training_that_is_killed_is_told_and_goes_on(
-    go_live: Start, server: LoopbackServer, store: Path
+@pytest.mark.parametrize(
+    ("number", "state"), [(signal.SIGKILL, "failed"), (signal.SIGTERM, "preempted")]
+)
+def test_a_training_that_is_killed_or_preempted_is_told_and_goes_on(
+    number: int, state: str, go_live: Start, server: LoopbackServer, store: Path
 ) -> None:
-    """The uploader sends the rest and ends, whatever children live; the next attempt goes on."""
+    """The uploader sends the rest and ends, whatever children live and whoever is told to end.
+
+    The next attempt goes on in the same run in W&B, with the merged history.
+    """
     training = subprocess.Popen(
         [sys.executable, "-c", TRAINING, store],
         cwd=ROOT,
@@ -153,13 +205,16 @@ def test_a_training_that_is_killed_is_told_and_goes_on(
     training.stdin.write("".join(f"{i}\n" for i in range(10)))
     training.stdin.flush()
     until(lambda: len(losses(server)) == 10)
+    uploader = note(path)
+    assert uploader is not None
+    os.kill(uploader.process["pid"], signal.SIGTERM)  # a scheduler tells all processes of a job
     training.stdin.write("10\n11\n")
     training.stdin.flush()
     while training.stdout.readline() != "11\n":
         pass
-    training.kill()
-    training.wait()
-    until(lambda: held(server, "k3j9x2ab").state == "failed")
+    training.send_signal(number)
+    assert training.wait() == -number
+    until(lambda: held(server, "k3j9x2ab").state == state)
     assert losses(server) == list(range(12))
     until(lambda: not is_there(note(path)))
     os.killpg(training.pid, signal.SIGKILL)  # the child was there all the time
@@ -170,6 +225,17 @@ def test_a_training_that_is_killed_is_told_and_goes_on(
     log(run, 12, 15)
     run.finish()
     assert (held(server, "k3j9x2ab").state, losses(server)) == ("finished", list(range(15)))
+    assert server.run_ids("loopback", "digits") == ["k3j9x2ab"]
+
+
+def test_on_a_terminal_the_waiting_is_shown(server: LoopbackServer, store: Path) -> None:
+    """What `finish` waits for, until it has arrived."""
+    server.add_fault("delay", operation="UpsertBucket", seconds=2, times=1)
+    code, seen = on_a_terminal("-c", SHORT, store, env=os.environ, program=sys.executable)
+    assert code == 0
+    said = plain(seen)
+    assert "waiting for W&B: 0 rows are verified" in said
+    assert said.index("waiting for") < said.index("verified: 3 rows and all else (finished) at")
 
 
 def test_an_outage_is_caught_up_with(

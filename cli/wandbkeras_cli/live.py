@@ -29,6 +29,9 @@ _LONGEST_TEXT = 2_000
 # At most a quarter of a processor that the training wants too. It needs a few hundredths; with much
 # less, W&B's client would take minutes to start beside a training that takes all.
 _NICENESS = 5
+# Where memory runs out the system ends what has most of this, out of 1000: so much more than the
+# training has, which will start this process again.
+_OOM_SCORE, _MOST_OOM_SCORE = 500, 1000
 
 
 @click.command(hidden=True)
@@ -74,10 +77,13 @@ def live(path: Path, timeout_s: float, on_rollback: Literal["fail", "fresh-id"])
 
 
 def _give_way() -> None:
-    """Let the training have the processor first; in a session of its own too."""
+    """Let the training have the processor first, in a session of its own too, and the memory."""
     os.nice(_NICENESS)
     with suppress(OSError):  # where sessions share the processor evenly, whatever their niceness
         Path("/proc/self/autogroup").write_text(str(_NICENESS))
+    with suppress(OSError):
+        score = Path("/proc/self/oom_score_adj")
+        score.write_text(str(min(int(score.read_text()) + _OOM_SCORE, _MOST_OOM_SCORE)))
 
 
 def _obey_signals(gone: threading.Event) -> None:

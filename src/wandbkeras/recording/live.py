@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 # What the uploader takes to end when its time is up.
 _GRACE_S = 10.0
 _GLANCE_S = 0.5
+# One that was killed is started again after so long each time, and then no more: what kills it may
+# need what it takes.
+_PAUSES_S = (10.0, 60.0, 600.0)
 # The package may have been found by a path of the program's own.
 _PROGRAM = (
     "import sys; sys.path.append(sys.argv.pop(1)); from wandbkeras_cli.main import main; main()"
@@ -55,14 +58,15 @@ class LiveUploader:
         self._directory = directory
         self._timeout_s = timeout_s
         self._process: subprocess.Popen[bytes] | None = None
-        self._reader = threading.Thread(target=self._listen, daemon=True)
+        self._reader = threading.Thread(target=self._attend, daemon=True)
         self._state = LiveState("starting")
         self._url: str | None = None
         self._in_trouble = False
-        self._finishing = False
         self._lost = False
-        # Set when no more is to be heard.
+        self._finishing = threading.Event()
+        # Set when no more is to be heard; no process is started then, which the lock sees to.
         self._over = threading.Event()
+        self._starting = threading.Lock()
 
     @property
     def command(self) -> str:
@@ -93,10 +97,8 @@ class LiveUploader:
         """
         if self._process is None:
             return
-        self._finishing = True
-        with suppress(OSError):
-            assert self._process.stdin is not None
-            self._process.stdin.close()
+        self._finishing.set()
+        self._say_gone()
         try:
             with _progress() as show:
                 self._wait(show)
@@ -104,6 +106,12 @@ class LiveUploader:
             if not self._over.is_set():
                 self._end()
             self._say_end()
+
+    def _say_gone(self) -> None:
+        """Tell the process that the training has ended."""
+        if self._process is not None and self._process.stdin is not None:
+            with suppress(OSError):
+                self._process.stdin.close()
 
     def _wait(self, show: Any) -> None:
         left_s = self._timeout_s + _GRACE_S
@@ -152,27 +160,62 @@ class LiveUploader:
         except OSError:
             return Path(os.devnull).open("wb")
 
-    def _listen(self) -> None:
-        """Take in what the process says until it ends."""
-        assert self._process is not None and self._process.stdout is not None
-        for line in self._process.stdout:
-            with suppress(ValueError, TypeError):
-                self._hear(LiveState(**json.loads(line)))
-        code = self._process.wait()
-        self._lost = not self._over.is_set()
+    def _attend(self) -> None:
+        """Listen to the process; when it was killed, start another one, at the end at once."""
+        pauses = iter(_PAUSES_S)
+        while True:
+            code = self._listen()
+            if self._over.is_set():
+                return
+            # What ended by itself would end again.
+            pause_s = next(pauses, None) if code < 0 and not self._finishing.is_set() else None
+            if not self._finishing.is_set():
+                self._say_ended(code, pause_s)
+            if pause_s is None:
+                break
+            self._finishing.wait(pause_s)
+            try:
+                if not self._restart():
+                    return
+            except OSError:
+                break
+        self._lost = True
         self._over.set()
-        if not self._finishing:
-            _say(
-                f"the uploader has ended (exit status {code}{self._last_words()}): training and "
-                f"recording go on; send the run later with `{self.command}`"
-            )
+
+    def _listen(self) -> int:
+        """Take in what the process says until it ends; return its exit status."""
+        assert self._process is not None and self._process.stdout is not None
+        with self._process.stdout as lines:
+            for line in lines:
+                with suppress(ValueError, TypeError):
+                    self._hear(LiveState(**json.loads(line)))
+        return self._process.wait()
+
+    def _restart(self) -> bool:
+        """Start the process again; False if there is nothing left to do."""
+        with self._starting:
+            if self._over.is_set():
+                return False
+            self._process = self._spawn()
+        if self._finishing.is_set():
+            self._say_gone()
+        return True
+
+    def _say_ended(self, code: int, pause_s: float | None) -> None:
+        then = f"send the run later with `{self.command}`"
+        if pause_s is not None:
+            then = f"it is started again in {pause_s:g} s, or when the run ends"
+        _say(
+            f"the uploader has ended (exit status {code}{self._last_words()}): training and "
+            f"recording go on; {then}"
+        )
 
     def _hear(self, state: LiveState) -> None:
         self._state = state
         if state.phase == "ended":
             self._over.set()
         self.say_url(state.url)
-        if state.phase == "waiting" and not self._in_trouble and not self._finishing:
+        if state.phase == "waiting" and not self._in_trouble and not self._finishing.is_set():
             self._in_trouble = True
             _say(f"{state.error}: training and recording go on, and it is tried again")
         elif state.phase == "following" and self._in_trouble:
@@ -194,15 +237,15 @@ class LiveUploader:
 
     def _end(self) -> None:
         """Be rid of the process, whatever it does."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+        with self._starting:
+            self._over.set()
+            if self._process is not None:
+                self._process.kill()
+                self._process.wait()
 
     def _forget(self) -> None:
         """Be a child that was forked, whose copy of the pipe would keep the uploader waiting."""
-        if self._process is not None and self._process.stdin is not None:
-            with suppress(OSError):
-                self._process.stdin.close()
+        self._say_gone()
         self._process = None
 
 
