@@ -46,6 +46,31 @@ run.finish()
 """
 
 
+# Says how many uploaders there are while it has children of all kinds.
+WITH_WORKERS = """
+import multiprocessing, os, psutil, sys
+import wandbkeras
+
+def count(_=None):
+    if wandbkeras.run is not None:
+        wandbkeras.run.log({"loss": 0.5})
+    commands = [p.info["cmdline"] or [] for p in psutil.process_iter(["cmdline"])]
+    return sum("live" in command and path in command for command in commands)
+
+path = os.environ.get("RUN", "")
+if __name__ == "__main__":
+    run = wandbkeras.init(dir="runs", mode="live", live_timeout=0)
+    path = os.environ["RUN"] = run.dir
+    for how in ("fork", "spawn"):
+        with multiprocessing.get_context(how).Pool(2) as pool:
+            print(how + ":", max(pool.map(count, range(2))), flush=True)
+    if os.fork() == 0:
+        print("os.fork:", count(), flush=True)
+        sys.exit()  # and so ends the run, if it were this process's
+    os.wait()
+"""
+
+
 @pytest.fixture
 def go_live(start: Start) -> Start:
     """A run in live mode."""
@@ -322,17 +347,28 @@ def test_rows_that_have_arrived_are_replaced_under_a_fresh_id(
     assert (found.state, losses(server)) == ("finished", list(range(6)))
 
 
-@pytest.mark.parametrize("missing", ["wandb", "a process"])
+@pytest.mark.parametrize(
+    ("modules", "executable", "reason"),
+    [
+        # None is Python's way to say that there is no such module.
+        ({"wandb": None}, sys.executable, "wandb is not installed here"),
+        ({}, "/nowhere/python", "[Errno 2] No such file or directory: '/nowhere/python'"),
+        ({}, "/bin/true", "'/bin/true' is no Python interpreter that could be started beside it"),
+    ],
+    ids=["no wandb", "no process", "no interpreter"],
+)
 def test_without_an_uploader_a_run_is_recorded_offline(
-    missing: str, go_live: Start, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    modules: dict[str, None],
+    executable: str,
+    reason: str,
+    go_live: Start,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """One line says so, and ``status`` does."""
-    if missing == "wandb":
-        monkeypatch.setitem(sys.modules, "wandb", None)  # Python's way to say that there is none
-        reason = "wandb is not installed here"
-    else:
-        monkeypatch.setattr(sys, "executable", "/nowhere/python")
-        reason = "[Errno 2] No such file or directory: '/nowhere/python'"
+    """Without wandb, or another process of Python; one line says so, and ``status`` does."""
+    for name in modules:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setattr(sys, "executable", executable)
     run = go_live()
     log(run, 0, 5)
     run.finish()
@@ -343,3 +379,18 @@ def test_without_an_uploader_a_run_is_recorded_offline(
     status = subprocess.run([COMMAND, "status", run.dir or ""], capture_output=True, text=True)
     assert f"k3j9x2ab: live: the uploader not started: {reason}\n" in status.stdout
     assert Store(Path(run.dir or "").parent).run("k3j9x2ab").state == "finished"
+
+
+def test_processes_of_a_training_start_no_uploader(tmp_path: Path) -> None:
+    """Neither those that are forked nor those that begin anew, as workers that load data do."""
+    program = tmp_path / "train.py"
+    program.write_text(WITH_WORKERS)
+    done = subprocess.run(
+        [sys.executable, program],
+        cwd=tmp_path,
+        env={**os.environ, "WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "0" * 40},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["fork:", "1", "spawn:", "1", "os.fork:", "1"]

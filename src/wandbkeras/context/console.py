@@ -12,7 +12,6 @@ import contextlib
 import functools
 import json
 import os
-import re
 import select
 import signal
 import subprocess
@@ -32,6 +31,7 @@ from wandbkeras.context.channels import (
     open_channel,
     pass_on,
 )
+from wandbkeras.context.interpreter import interpreter
 from wandbkeras.context.relay_messages import BROKEN, DONE, HEARTBEAT_S, pid_in
 
 _BOOT = (
@@ -129,7 +129,7 @@ class Console:
         passed += [fd for c in self._channels for fd in (c.far, c.saved) if fd is not None]
         try:
             self._process = subprocess.Popen(
-                [_python(), "-I", "-S", "-c", _BOOT, json.dumps(given)],
+                [interpreter(), "-I", "-S", "-c", _BOOT, json.dumps(given)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -219,14 +219,6 @@ class Console:
     def _say(self, reason: str) -> None:
         print(f"wandbkeras: the console is not recorded: {reason}", file=sys.stderr)  # noqa: T201
         self._report("console", reason)
-
-
-def _python() -> str:
-    """Return the interpreter; OSError where this is a program of another kind, to start again."""
-    path = sys.executable or ""
-    if getattr(sys, "frozen", False) or not re.search("python|pypy", Path(path).name.lower()):
-        raise OSError(f"{path!r} is no Python interpreter that could be started beside it")
-    return path
 
 
 # Those of this process, for its children.

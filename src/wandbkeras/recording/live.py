@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import wandbkeras
+from wandbkeras.context.interpreter import interpreter
 from wandbkeras.store.layout import Layout
 from wandbkeras.store.live import LOG_NAME, LiveState, write_live
 
@@ -144,7 +145,7 @@ class LiveUploader:
         arguments = ["live", str(self._directory), "--timeout", str(self._timeout_s)]
         with self._log() as log:
             return subprocess.Popen(
-                [sys.executable, "-c", _PROGRAM, root, *arguments],
+                [interpreter(), "-c", _PROGRAM, root, *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
