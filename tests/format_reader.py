@@ -1,8 +1,8 @@
-"""A reader of run directories, written from docs/format.md alone: what a run has logged, by step.
+"""A reader of run directories, written from docs/format.md alone, whose sections it names.
 
 It shares no line with the package, so where the two agree, it is the document that makes them.
-``tests/format_state.py`` and ``tests/format_run.py`` add what rows don't show. The words in
-parentheses are sections of the document.
+What records add up to (summary, state) is in ``tests/format_state.py``, and what is damaged in
+``tests/format_damage.py``. A row is a mapping, as in a part: ``_step``, ``_timestamp``, ….
 """
 
 from __future__ import annotations
@@ -13,81 +13,60 @@ import json
 import re
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import pyarrow.parquet as pq
 
 MAGIC = b"\x89wbk\r\n\x1a\n"
+INDEX = ("_step", "_timestamp", "_runtime", "_attempt")
 STATS = ("count", "nan", "posinf", "neginf", "zero", "min", "max", "mean", "std")
-NUMBER = (int, float)
-PIECE = (str, int, NUMBER, NUMBER, dict)
-SHAPES = {"history": PIECE, "partial": PIECE, "event": (str, str, NUMBER, dict)}
+LINE = ("line", "stream", "_timestamp", "text")
+TABLES = ("table/parquet", "images/parquet", "image/parquet")
 Record = dict[str, Any]
-
-
-class Row(NamedTuple):
-    step: int
-    timestamp: float
-    runtime: float
-    attempt: int
-    values: Record
-
-
-class Writer(NamedTuple):
-    attempt: int
-    rows: list[Row]
-    from_step: int | None
 
 
 class UnreadableError(Exception):
     """The document forbids to read on."""
 
 
-def read_rows(root: Path) -> list[Row]:
-    """Return the rows that count, one a step, sorted by step (Attempts)."""
-    parse_document((root / "run.json").read_bytes(), "run")
+def read_run(root: Path) -> Record:
+    """Return all that a run directory says."""
+    info = parse_document((root / "run.json").read_bytes(), "run")
     writers = [read_writer(root, *owner) for owner in owners(root)]
-    rows: dict[int, Row] = {}
-    histograms: dict[tuple[int, int], Record] = {}
-    for writer in writers:
-        starts = [w.from_step for w in writers if w.attempt > writer.attempt and w.rows]
-        limit = min((start for start in starts if start is not None), default=2**63)
-        for row in (row for row in writer.rows if row.step < limit):
-            found = {k: v for k, v in row.values.items() if is_histogram(v)}
-            histograms.setdefault((row.attempt, row.step), {}).update(found)
-            first = rows.setdefault(row.step, row._replace(values={})).values
-            first.update({k: v for k, v in row.values.items() if k not in {*first, *found}})
-    for row in rows.values():
-        row.values.update(histograms[row.attempt, row.step])
-    return [rows[step] for step in sorted(rows)]
+    said = merged_state([writer["state"] for writer in writers])
+    lost = [damage["path"] for writer in writers for damage in writer["damage"]]
+    rows = merged_rows(writers)
+    for row in rows:
+        for name in [k for k, v in row.items() if is_a(v, *TABLES) and v["path"] in lost]:
+            del row[name]
+    found = [(root / "artifacts" / name).read_bytes() for name in said["artifacts"]]
+    said["artifacts"] = [parse_document(data, "artifact") for data in found]
+    tables = [value for row in rows for value in row.values() if is_a(value, *TABLES)]
+    tables += [t for version in said["artifacts"] for t in version.get("tables", {}).values()]
+    contents = {table["path"]: read_parquet(root, table["path"], table) for table in tables}
+    console = [line for writer in writers for line in writer["console"]]
+    return {**said, "info": info, "rows": rows, "tables": contents, "console": console}
 
 
-def is_histogram(value: Any) -> bool:
-    return isinstance(value, dict) and value.get("_type") == "histogram"
+def parse_document(data: bytes, kind: str) -> Record:
+    """Return the members of a checksummed document (Documents)."""
+    ending = re.search(rb',\n  "checksum": "crc32:([0-9a-f]{8})"\n}\n\Z', data)
+    if not ending or zlib.crc32(data[: ending.start()] + b"\n}\n") != int(ending[1], 16):
+        raise UnreadableError("checksum")
+    members: Record = json.loads(data)
+    del members["checksum"]
+    if (members["format"], members["version"]) != (f"wandbkeras-{kind}", 1):
+        raise UnreadableError("version")
+    return members
 
 
 def owners(root: Path) -> list[tuple[int, int]]:
-    """Return attempt and number of each writer, in their order."""
-    names = [path.relative_to(root).as_posix() for path in root.glob("attempts/*/*")]
-    found = [re.fullmatch(r"attempts/(\d+)/(?:manifest|journal)-(\d+)[-.].*", n) for n in names]
-    return sorted({(int(match[1]), int(match[2])) for match in found if match})
-
-
-def read_writer(root: Path, attempt: int, number: int) -> Writer:
-    """Return what a writer has sealed, then what is in its journal (Manifests)."""
-    manifest = read_manifest(root, attempt, number)
-    process, rows = manifest["state"].get("process", {}), sealed_rows(root, manifest["parts"])
-    for header, records in read_segments(root, attempt, number, manifest["segments"]):
-        process = process or header.get("process", {})
-        for item in in_order(records, attempt):
-            if isinstance(item, Row):
-                rows.append(item)
-            elif item[1] in ("attempt", "rollback"):
-                process = {**process, **item[3]}
-    return Writer(attempt, rows, process.get("from_step"))
+    """Return attempt and number of each writer, in their order (Attempts)."""
+    found = [(path.parent.name, path.stem) for path in root.glob("attempts/*/[jm]*-*")]
+    return sorted({(int(attempt), int(name.split("-")[1])) for attempt, name in found})
 
 
 def read_manifest(root: Path, attempt: int, number: int) -> Record:
@@ -96,37 +75,71 @@ def read_manifest(root: Path, attempt: int, number: int) -> Record:
     return parse_document(path.read_bytes(), "manifest") if path.exists() else nothing
 
 
-def read_segments(
-    root: Path, attempt: int, number: int, first: int
-) -> Iterator[tuple[Record, list[Any]]]:
-    """Yield header and records of each segment from ``first`` on (Reading a writer's segments)."""
-    for segment, path in segment_paths(root, attempt, number, first):
-        header, records = read_segment(path.read_bytes())
-        place = {"attempt": attempt, "writer": number, "segment": segment, **(header or {})}
-        if (place["attempt"], place["writer"], place["segment"]) == (attempt, number, segment):
-            yield header or {}, records
+def read_writer(root: Path, attempt: int, number: int) -> Record:
+    """Return what a writer has sealed and what is in its journal (Manifests)."""
+    folder, manifest = root / f"attempts/{attempt:03d}", read_manifest(root, attempt, number)
+    state: Record = {"config": {}, "files": {}, "process": {}, "resumed": False}
+    state |= {"artifacts": [], "dropped_artifacts": [], **manifest["state"]}
+    rows = sealed_rows(root, manifest["parts"])
+    for header, records in read_segments(folder, f"journal-{number:03d}", manifest["segments"]):
+        state["process"] = state["process"] or dict(header.get("process", {}))
+        for kind, *elements in records:
+            if kind == "event":
+                add_up(state, elements[0], elements[2])
+            elif kind in ("history", "partial"):
+                step, timestamp, runtime, values = elements
+                index = dict(zip(INDEX, (step, timestamp, runtime, attempt), strict=True))
+                rows[step] = {**rows.get(step, {}), **index, **values}
+    sealed = read_parts(root, manifest["parts"], "console")
+    lines = {row["line"]: [row[name] for name in LINE] for row in sealed}
+    for _, records in read_segments(folder, f"console-{number:03d}") if not sealed else ():
+        lines |= {line[0]: line for _, printed in records for line in printed}
+    console = [[attempt, number, *lines[line]] for line in sorted(lines)]
+    damage = manifest["damage"]
+    return {"attempt": attempt, "state": state, "rows": rows, "console": console, "damage": damage}
 
 
-def segment_paths(root: Path, attempt: int, number: int, first: int) -> list[tuple[int, Path]]:
-    paths = (root / f"attempts/{attempt:03d}").glob(f"journal-{number:03d}-*.wbk")
-    numbered = sorted((int(path.stem.split("-")[2]), path) for path in paths)
-    return [(segment, path) for segment, path in numbered if segment >= first]
+def add_up(state: Record, kind: str, body: Record) -> None:
+    """Add an event to what a writer says, but for its summary (State)."""
+    if kind == "config":
+        state["config"].update(body.get("update", {}))
+        for key in body.get("remove", ()):
+            state["config"].pop(key, None)
+    elif kind in ("attempt", "rollback"):
+        state["process"].update({key: body[key] for key in body if key != "resume"})
+        state.update({**body["resume"], "resumed": True} if body.get("resume") else {})
+    elif kind == "file":
+        state["files"][body["path"]] = {key: body[key] for key in ("sha256", "md5", "size")}
+    elif kind in ("artifact", "artifact_dropped"):
+        state["artifacts" if kind == "artifact" else "dropped_artifacts"].append(body["manifest"])
 
 
-def read_segment(data: bytes) -> tuple[Record | None, list[Any]]:
-    """Return the header and the records of a segment (Reading a segment)."""
-    header, records = None, []
+def read_segments(folder: Path, name: str, first: int = 0) -> Iterator[tuple[Record, list[Any]]]:
+    """Yield header and records of each segment (Reading a writer's segments)."""
+    for path in sorted(folder.glob(f"{name}-*.wbk"), key=lambda path: (len(path.name), path.name)):
+        writer, segment = map(int, path.stem.split("-")[1:])
+        if segment >= first:
+            header, records = read_segment(path.read_bytes())
+            place = {"attempt": int(folder.name), "writer": writer, "segment": segment}
+            if all(header.get(name, number) == number for name, number in place.items()):
+                yield header, records
+
+
+def read_segment(data: bytes) -> tuple[Record, list[Any]]:
+    """Return header and records (Reading a segment)."""
+    header: Record = {}
+    records = []
     for _, payload in frames(data):
         try:
             value = msgspec.msgpack.decode(payload)
         except msgspec.DecodeError:
             continue
-        if isinstance(value, dict) and header is None:
+        if isinstance(value, list) and value:
+            records.append(value)
+        elif isinstance(value, dict) and not header:
             header = value
             if (value.get("format"), value.get("version")) != ("wandbkeras-journal", 1):
                 raise UnreadableError("version")
-        elif isinstance(value, list) and value:
-            records.append(value)
     return header, records
 
 
@@ -144,72 +157,65 @@ def frames(data: bytes) -> Iterator[tuple[int, bytes]]:
             offset += 1
 
 
-def in_order(records: Sequence[list[Any]], attempt: int) -> Iterator[Row | list[Any]]:
-    """Yield the rows of a segment, each once it is closed, and the events (Rows)."""
-    row: Row | None = None
-    for record in (record for record in records if record[0] in SHAPES):
-        shape = SHAPES[record[0]]
-        if len(record) != len(shape) or not all(map(isinstance, record, shape)):
-            raise UnreadableError("shape")
-        kind, step, *_ = record  # of an event its type
-        if row and (step == "finish" if kind == "event" else step != row.step):
-            yield row
-            row = None
-        if kind == "event":
-            yield record
-            continue
-        row = Row(*record[1:4], attempt, {**(row.values if row else {}), **record[4]})
-        if kind == "history":
-            yield row
-            row = None
-    if row:
-        yield row
+def merged_state(states: list[Record]) -> Record:
+    """Return what all writers say (Attempts, State)."""
+    config: Record = {}
+    files: Record = {}
+    for state in states:
+        config = {**({} if state["resumed"] else config), **state["config"]}
+        files |= state["files"]
+    dropped = [name for state in states for name in state["dropped_artifacts"]]
+    kept = [name for state in states for name in state["artifacts"] if name not in dropped]
+    return {"config": config, "files": files, "artifacts": kept}
 
 
-def sealed_rows(root: Path, parts: Sequence[Record]) -> list[Row]:
+def merged_rows(writers: list[Record]) -> list[Record]:
+    """Return the rows that count, one a step, sorted by step (Attempts)."""
+    starts = [(w["attempt"], w["state"]["process"].get("from_step")) for w in writers if w["rows"]]
+    merged: dict[int, Record] = {}
+    for writer in writers:
+        later = [step for number, step in starts if number > writer["attempt"] and step is not None]
+        for step in [step for step in writer["rows"] if step < min(later, default=2**63)]:
+            row = merged.setdefault(step, {})
+            for name, value in writer["rows"][step].items():
+                if name not in row or (is_a(row[name], "histogram") > is_a(value, "histogram")):
+                    row[name] = value
+    return [merged[step] for step in sorted(merged)]
+
+
+def is_a(value: Any, *types: str) -> bool:
+    return isinstance(value, dict) and value.get("_type") in types
+
+
+def sealed_rows(root: Path, parts: list[Record]) -> dict[int, Record]:
     """Return the rows of a writer's parts, with their histograms (Parts)."""
-    rows: dict[tuple[int, int], Row] = {}
-    for record in read_parts(root, parts, "history"):
-        step, *when = (record.pop(name) for name in ("_step", "_timestamp", "_runtime", "_attempt"))
-        values: Record = dict.fromkeys(record.pop("_null", None) or ())
-        values |= {name: value for name, value in record.items() if value is not None}
-        rows[when[-1], step] = Row(step, *when, values)
+    rows = {}
+    for row in read_parts(root, parts, "history"):
+        nulls = dict.fromkeys(row.pop("_null", None) or ())
+        rows[row["_step"]] = {name: v for name, v in row.items() if v is not None} | nulls
     for record in read_parts(root, parts, "histograms"):
         value = {"_type": "histogram", "values": record["values"], "bins": record["bins"]}
         if stats := {name: record[name] for name in STATS if record[name] is not None}:
             value["stats"] = stats
-        rows[record["_attempt"], record["_step"]].values[record["key"]] = value
-    return list(rows.values())
+        rows[record["_step"]][record["key"]] = value
+    return rows
 
 
-def read_parts(root: Path, parts: Sequence[Record], stream: str) -> Iterator[Record]:
-    for part in parts:
-        if not re.fullmatch(r"[a-z_]{1,32}/\d{3,}-\d{3,}-\d{3,}\.parquet", part["name"]):
-            raise UnreadableError(part["name"])
-        if part["name"].startswith(f"{stream}/"):
-            yield from read_parquet(root / part["name"], part["size"], part["sha256"])
+def read_parts(root: Path, parts: list[Record], stream: str) -> list[Record]:
+    found = [part for part in parts if part["name"].startswith(f"{stream}/")]
+    return [row for part in found for row in read_parquet(root, part["name"], part)]
 
 
-def read_parquet(path: Path, size: int, sha256: str) -> list[Record]:
-    """Return the rows of a Parquet file, with what its JSON text says."""
-    data = path.read_bytes() if path.exists() else b""
-    if (len(data), hashlib.sha256(data).hexdigest()) != (size, sha256):
-        raise UnreadableError(path.name)
+def read_parquet(root: Path, name: str, named: Record) -> list[Record]:
+    """Return the rows of a part or a table, with what its JSON text says (Parts, Tables)."""
+    if not re.fullmatch(r"(tables/\w[\w.-]*|[a-z_]+)/[\d-]+\.parquet", name, re.ASCII):
+        raise UnreadableError(name)
+    data = (root / name).read_bytes() if (root / name).exists() else b""
+    if (len(data), hashlib.sha256(data).hexdigest()) != (named["size"], named["sha256"]):
+        raise UnreadableError(name)
     with pq.ParquetFile(io.BytesIO(data)) as file:
         records: list[Record] = file.read().to_pylist()
-        for name in json.loads(file.metadata.metadata[b"wandbkeras.json"]):
+        for column in json.loads(file.metadata.metadata[b"wandbkeras.json"]):
             for record in records:
-                record[name] = None if record[name] is None else json.loads(record[name])
+                record[column] = None if record[column] is None else json.loads(record[column])
     return records
-
-
-def parse_document(data: bytes, kind: str) -> Record:
-    """Return the members of a checksummed document (Documents)."""
-    ending = re.search(rb',\n  "checksum": "crc32:([0-9a-f]{8})"\n}\n\Z', data)
-    if not ending or zlib.crc32(data[: ending.start()] + b"\n}\n") != int(ending[1], 16):
-        raise UnreadableError("checksum")
-    members: Record = json.loads(data.decode())
-    del members["checksum"]
-    if (members["format"], members["version"]) != (f"wandbkeras-{kind}", 1):
-        raise UnreadableError("version")
-    return members

@@ -1,22 +1,27 @@
 """The state of a run, from docs/format.md alone: what its records add up to, by writer and merged.
 
-It stands on ``tests/format_reader.py``, and shares no line with the package either.
+It stands on ``tests/format_reader.py``, and shares no line with the package either. What it adds
+are the summary with what ``define_metric`` asks for, the counts, and how the run ended.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from tests import format_reader
 from tests.format_reader import (
     Record,
-    Row,
-    in_order,
+    UnreadableError,
+    add_up,
     owners,
     read_manifest,
     read_segments,
 )
 
+PIECE = (str, int, (int, float), (int, float), dict)
+SHAPES = {"history": PIECE, "partial": PIECE, "event": (str, str, (int, float), dict)}
 AGGREGATE = {"first": None, "last": None, "min": float("inf"), "max": -float("inf")}
 DEFINITION: dict[str, Any] = {
     "step_metric": None,
@@ -26,6 +31,14 @@ DEFINITION: dict[str, Any] = {
     "goal": None,
 }
 SUMS = ("dropped", "dropped_events", "failures")
+
+
+class Row(NamedTuple):
+    step: int
+    timestamp: float
+    runtime: float
+    attempt: int
+    values: Record
 
 
 def new_state() -> Record:
@@ -44,7 +57,8 @@ def read_states(root: Path) -> list[tuple[int, Record]]:
     for attempt, number in owners(root):
         manifest = read_manifest(root, attempt, number)
         fold = Fold({**new_state(), **(manifest["state"] or {})})
-        for header, records in read_segments(root, attempt, number, manifest["segments"]):
+        folder, journal = root / f"attempts/{attempt:03d}", f"journal-{number:03d}"
+        for header, records in read_segments(folder, journal, manifest["segments"]):
             if not fold.state["process"]:
                 fold.state["process"] = dict(header.get("process") or {})
             for item in in_order(records, attempt):
@@ -56,17 +70,38 @@ def read_states(root: Path) -> list[tuple[int, Record]]:
     return found
 
 
+def in_order(records: list[list[Any]], attempt: int) -> Iterator[Row | list[Any]]:
+    """Yield the rows of a segment, each once it is closed, and the events (Rows)."""
+    row: Row | None = None
+    for record in (record for record in records if record[0] in SHAPES):
+        shape = SHAPES[record[0]]
+        if len(record) != len(shape) or not all(map(isinstance, record, shape)):
+            raise UnreadableError("shape")
+        kind, step, *_ = record  # of an event its type
+        if row and (step == "finish" if kind == "event" else step != row.step):
+            yield row
+            row = None
+        if kind == "event":
+            yield record
+            continue
+        row = Row(*record[1:4], attempt, {**(row.values if row else {}), **record[4]})
+        if kind == "history":
+            yield row
+            row = None
+    if row:
+        yield row
+
+
 def merged_state(states: list[tuple[int, Record]]) -> Record:
     """Return the states of all writers as one (Attempts, State)."""
-    total = new_state()
+    total = new_state() | format_reader.merged_state([state for _, state in states])
     for _, state in states:
         if state["resumed"]:
-            total |= {"config": {}, "summary": {}}
+            total["summary"] = {}
             total["metrics"] = {"definitions": [], "aggregates": {}, "latest_step": {}}
         _add_metrics(total["metrics"], state["metrics"])
-        for name in ("config", "summary", "files"):
-            total[name].update(state[name])
-        for name in ("artifacts", "dropped_artifacts", *SUMS):
+        total["summary"].update(state["summary"])
+        for name in ("dropped_artifacts", *SUMS):
             total[name] += state[name]
         total["runtime"] = max(total["runtime"], state["runtime"])
         total |= {name: state[name] for name in ("process", "last_seen")}
@@ -74,8 +109,6 @@ def merged_state(states: list[tuple[int, Record]]) -> Record:
         last = [state for attempt, state in with_rows if attempt == with_rows[-1][0]]
         furthest = max(last, key=lambda state: state["last_step"])
         total |= {name: furthest[name] for name in ("last_step", "last_row_timestamp")}
-    dropped = total["dropped_artifacts"]
-    total["artifacts"] = [name for name in total["artifacts"] if name not in dropped]
     codes = [state["exit_code"] for state in last_attempt(states)]
     if codes and None not in codes:
         total["exit_code"] = max(codes, key=abs)
@@ -166,24 +199,11 @@ class Fold:
     def event(self, kind: str, timestamp: float, body: Record) -> None:
         state = self.state
         state["last_seen"] = timestamp
-        update, remove = body.get("update", {}), body.get("remove", [])
-        if kind in ("config", "summary"):
-            state[kind].update(update)
-            for key in remove:
-                state[kind].pop(key, None)
+        add_up(state, kind, body)
         if kind == "summary":
-            for key in (*update, *remove):
-                state["metrics"]["aggregates"].pop(key, None)
-                if (definition := self.definition(key)) and not key.endswith("*"):
-                    definition["summary"] = ["none"] if "none" in definition["summary"] else []
+            self.set_summary(body.get("update", {}), body.get("remove", []))
         elif kind == "metric":
             self.define({**DEFINITION, **body})
-        elif kind == "artifact":
-            state["artifacts"].append(body["manifest"])
-        elif kind == "artifact_dropped":
-            state["dropped_artifacts"].append(body["manifest"])
-        elif kind == "file":
-            state["files"][body["path"]] = {key: body[key] for key in ("sha256", "md5", "size")}
         elif kind == "dropped":
             state["dropped"] += body["rows"]
             state["dropped_events"] += body["events"]
@@ -191,13 +211,17 @@ class Fold:
             state["failures"] += 1
         elif kind in ("preempting", "beside"):
             state[kind] = True
-        elif kind in ("attempt", "rollback"):
-            state["process"] |= {key: body[key] for key in body if key != "resume"}
-            if body.get("resume") is not None:
-                taken = {key: body["resume"][key] for key in ("config", "summary", "metrics")}
-                state.update(taken, resumed=True)
         elif kind == "finish":
             state |= {"exit_code": body["exit_code"], "runtime": body["runtime"]}
+
+    def set_summary(self, update: Record, remove: list[str]) -> None:
+        self.state["summary"].update(update)
+        for key in remove:
+            self.state["summary"].pop(key, None)
+        for key in (*update, *remove):
+            self.state["metrics"]["aggregates"].pop(key, None)
+            if (definition := self.definition(key)) and not key.endswith("*"):
+                definition["summary"] = ["none"] if "none" in definition["summary"] else []
 
     def define(self, later: Record) -> None:
         overwrite, earlier = later.pop("overwrite", False), self.definition(later["name"])

@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import Disk
 from tests.disks import FullDisk
-from tests.format_console import read_console as read_by_the_document
+from tests.format_reader import LINE, read_run
 from wandbkeras.errors import DamagedError
 from wandbkeras.store import document
 from wandbkeras.store.console import ConsoleFiles, Line, read_console
@@ -152,13 +152,12 @@ def test_the_reader_of_the_document_finds_the_same_lines(layout: Layout, writer:
         files.write([line(number, "größe " * 12) for number in range(start, start + 100)])
     files.write([Line(19_999, "stderr", 5.5, "the end")])
     files.close()
-    before = read_by_the_document(layout.root)
-    names = ("_attempt", "_writer", "line", "stream", "_timestamp", "text")
-    table = StoredRun(layout.root).console().select(names).to_pylist()
-    assert [(a, w, list(line)) for a, w, *line in (row.values() for row in table)] == before
+    before = read_run(layout.root)["console"]
+    table = StoredRun(layout.root).console().select(["_attempt", "_writer", *LINE]).to_pylist()
+    assert [list(line.values()) for line in table] == before
     writer.close(0, 1.0)
-    assert read_by_the_document(layout.root) == before
-    assert before[-1] == (0, 0, [19_999, "stderr", 5.5, "the end"])
+    assert read_run(layout.root)["console"] == before
+    assert before[-1] == [0, 0, 19_999, "stderr", 5.5, "the end"]
 
 
 def test_a_disk_that_was_full_for_a_while_leaves_a_gap(layout: Layout) -> None:

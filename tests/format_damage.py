@@ -1,4 +1,4 @@
-"""All of a run, from docs/format.md alone: rows and state, what is damaged, artifacts and tables.
+"""A run and what is wrong with it, from docs/format.md alone: what is damaged, torn and lost.
 
 It stands on ``tests/format_reader.py``, and shares no line with the package either.
 """
@@ -16,21 +16,21 @@ from typing import Any
 import msgspec
 import pyarrow.parquet as pq
 
+from tests import format_reader
 from tests.format_reader import (
+    INDEX,
     MAGIC,
+    TABLES,
     Record,
-    Row,
     UnreadableError,
     frames,
+    is_a,
     owners,
-    parse_document,
     read_manifest,
     read_parquet,
-    read_rows,
     read_segment,
-    segment_paths,
 )
-from tests.format_state import merged_state, read_states, status
+from tests.format_state import Row, merged_state, read_states, status
 
 Place = tuple[str, int, int]  # path within the run, offset, size
 
@@ -44,6 +44,7 @@ class Run(msgspec.Struct):
     status: str
     artifacts: list[Record] = []
     tables: list[tuple[str, int, Any]] = []  # metric, step, the cells of each column
+    console: list[Any] = []  # attempt, writer, line, stream, timestamp, text
     damage: list[Place] = []
     torn: int = 0
 
@@ -59,21 +60,21 @@ class Segment(msgspec.Struct):
 
 def read_run(root: Path, *, host: str, now: float) -> Run:
     """Read the run at ``root``, on the machine ``host`` at the time ``now``."""
-    info = parse_document((root / "run.json").read_bytes(), "run")
-    states = read_states(root)
-    run = Run(info, merged_state(states), read_rows(root), status(states, host, now))
+    states, found = read_states(root), format_reader.read_run(root)
+    indexes = [[row.pop(name) for name in INDEX] for row in found["rows"]]
+    rows = [Row(*index, row) for index, row in zip(indexes, found["rows"], strict=True)]
+    run = Run(found["info"], merged_state(states), rows, status(states, host, now))
     for owner in owners(root):
         manifest = read_manifest(root, *owner)
         run.damage += [(d["path"], d["offset"], d["size"]) for d in manifest["damage"]]
         _check_parts(root, manifest["parts"])
         _check_journal(root, owner, manifest["segments"], run)
-    paths = [root / "artifacts" / name for name in run.state["artifacts"]]
-    found = [parse_document(path.read_bytes(), "artifact") for path in paths]
     default: Record = {"references": {}, "tables": {}, "used": False, "step": None}
-    run.artifacts = [{**default, **artifact} for artifact in found]
+    run.artifacts = [{**default, **artifact} for artifact in found["artifacts"]]
+    run.console = found["console"]
     _leave_out_lost_tables(run)
     for row in run.rows:
-        named = {key: value for key, value in row.values.items() if table_path(value)}
+        named = {key: value for key, value in row.values.items() if is_a(value, *TABLES)}
         run.tables += [(key, row.step, read_table(root, value)) for key, value in named.items()]
     for artifact in run.artifacts:
         run.tables += [(k, -1, read_table(root, v)) for k, v in artifact["tables"].items()]
@@ -85,7 +86,7 @@ def parse_segment(data: bytes) -> Segment:
     if data == MAGIC[: len(data)]:
         return Segment(torn=len(data))
     header, records = read_segment(data)
-    segment = Segment(header, records, [] if data[:8] == MAGIC else [(0, 8)])
+    segment = Segment(header or None, records, [] if data[:8] == MAGIC else [(0, 8)])
     end, has_header = len(MAGIC), False
     for after, payload in frames(data):
         if after - len(payload) - 8 > end:
@@ -104,7 +105,7 @@ def parse_segment(data: bytes) -> Segment:
     if rest and not is_torn(rest, end):
         segment.damage.append((end, len(rest)))
         rest = b""
-    if header is None and not records:
+    if not header and not records:
         return Segment(damage=[(0, len(data))]) if segment.damage else Segment(torn=len(data))
     segment.torn = len(rest)
     return segment
@@ -126,7 +127,9 @@ def is_torn(rest: bytes, offset: int) -> bool:
 
 def _check_journal(root: Path, owner: tuple[int, int], first: int, run: Run) -> None:
     """Note the damage of a writer's segments (Reading a writer's segments)."""
-    paths = dict(segment_paths(root, *owner, first))
+    found = (root / f"attempts/{owner[0]:03d}").glob(f"journal-{owner[1]:03d}-*.wbk")
+    numbered = {int(path.stem.split("-")[2]): path for path in found}
+    paths = {number: path for number, path in numbered.items() if number >= first}
     last = max(paths, default=-1)
     for number in range(first, last + 1):
         name = f"attempts/{owner[0]:03d}/journal-{owner[1]:03d}-{number:03d}.wbk"
@@ -175,17 +178,11 @@ def _checksums(metadata: pq.FileMetaData, data: bytes, footer: int) -> str:
 
 
 def _leave_out_lost_tables(run: Run) -> None:
-    """Take values that name lost tables for none that were logged (Tables)."""
-    lost = {path for path, _, _ in run.damage if path.startswith("tables/")}
-    for values in (run.state["summary"], *(row.values for row in run.rows)):
-        for key in [key for key, value in values.items() if table_path(value) in lost]:
-            del values[key]
-
-
-def table_path(value: Any) -> str:
-    """Return the path of the table that a value names; empty if it names none."""
-    types = ("table/parquet", "images/parquet", "image/parquet")
-    return str(value["path"]) if isinstance(value, dict) and value.get("_type") in types else ""
+    """Take what the summary has of lost tables for what was never logged (Tables)."""
+    lost = {path for path, _, _ in run.damage}
+    summary = run.state["summary"]
+    for key in [k for k, v in summary.items() if is_a(v, *TABLES) and v["path"] in lost]:
+        del summary[key]
 
 
 def read_table(root: Path, named: Record) -> Record:
@@ -193,7 +190,7 @@ def read_table(root: Path, named: Record) -> Record:
     form = r"tables/[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}/\d{8,19}-\d{3,5}-\d{3,5}-\d{4,9}\.parquet"
     if not re.fullmatch(form, named["path"]):
         raise UnreadableError(named["path"])
-    records = read_parquet(root / named["path"], named["size"], named["sha256"])
+    records = read_parquet(root, named["path"], named)
     metadata = pq.read_metadata(root / named["path"]).metadata
     if metadata[b"wandbkeras.version"] != b"1" or len(records) != named["rows"]:
         raise UnreadableError(named["path"])
