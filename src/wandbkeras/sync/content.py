@@ -23,7 +23,8 @@ from wandbkeras.store import limits, named_tables
 from wandbkeras.store.checks import TABLE
 from wandbkeras.store.environment import WANDB_NAMES, Environment
 from wandbkeras.store.metrics import MetricDefinition
-from wandbkeras.store.reader import State, StoredRun
+from wandbkeras.store.opened import State
+from wandbkeras.store.reader import StoredRun
 from wandbkeras.store.schema import (
     TABLE_SUFFIX,
     Alert,

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wandbkeras.store.live import LiveState, read_live
-from wandbkeras.store.reader import State, StoredRun
+from wandbkeras.store.opened import State
+from wandbkeras.store.reader import StoredRun
 from wandbkeras.sync.artifacts import Artifact, needed_bytes
 from wandbkeras.sync.content import Content
 from wandbkeras.sync.destination import Destination
