@@ -11,14 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from wandbkeras.data_types.pixels import (
-    as_array,
-    as_image,
-    checked_scale,
-    in_mode,
-    scale_of,
-    to_bytes,
-)
+from wandbkeras.data_types.pixels import as_array, as_image, in_mode, scale_of, to_bytes
 from wandbkeras.errors import UsageError
 
 NAN, INF = float("nan"), float("inf")
@@ -154,13 +147,6 @@ def test_what_is_no_image_is_refused(shape: tuple[int, ...]) -> None:
         as_image(np.zeros(shape), "Image")
     with pytest.raises(UsageError, match="expected bools or numbers"):
         as_image(np.zeros((2, 2), complex), "Image")
-
-
-@pytest.mark.parametrize("scale", ["bytes", (1, 0), (0, NAN), (0, INF), 3, (1, 2, 3)])
-def test_a_scale_is_unit_byte_or_two_values(scale: Any) -> None:
-    """Anything else is refused with what is expected."""
-    with pytest.raises(UsageError, match="expected 'unit'"):
-        checked_scale(scale)
 
 
 def test_a_mode_adds_and_drops_channels() -> None:

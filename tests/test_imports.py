@@ -25,25 +25,28 @@ after_import = loaded()
 pathlib.Path("data.txt").write_text("x")
 run = wandbkeras.init(project="p", dir="runs", config={"lr": 0.1})
 for step in range(3):
-    wandbkeras.log({"loss": 1 / (step + 1), "weights": [1.0, 2.0], "h": wandbkeras.Histogram([1])})
+    wandbkeras.log({"loss": 1 / (step + 1), "epoch": step, "weights": [1.0, 2.0], "phase": "warm"})
 wandbkeras.summary["best"] = 0.5
 wandbkeras.config["batch"] = 32
 wandbkeras.define_metric("loss", summary="min")
 wandbkeras.log_artifact("data.txt")
-run.log({"loss": 0.0})
+run.log({"loss": 0.0}, step=9)
+plain = loaded()
+run.log({"weights": wandbkeras.Histogram([1])})
 before_finish = loaded()
 wandbkeras.finish()
-print(json.dumps([after_import, before_finish, loaded()]))
+print(json.dumps([after_import, plain, before_finish, loaded()]))
 """
 
 
 def test_a_whole_run_loads_neither_a_framework_nor_wandb(tmp_path: Path) -> None:
-    """Importing loads nothing heavy; recording adds numpy and only sealing adds pyarrow."""
+    """Nothing heavy is loaded by importing, nor by recording plain values; a histogram adds numpy,
+    and only sealing adds pyarrow."""
     script = _LOADED + _A_WHOLE_RUN
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
     )
-    assert json.loads(done.stdout) == [[], ["numpy"], ["pyarrow", "numpy"]]
+    assert json.loads(done.stdout) == [[], [], ["numpy"], ["pyarrow", "numpy"]]
 
 
 def test_what_surrounds_a_run_loads_no_framework_either(

@@ -33,6 +33,8 @@ class Histogram:
     ([1, 2], [0.0, 0.5, 1.0], 1)
     """
 
+    _log_type = "histogram"  # wandb's own mark: ours and its are told apart from the rest by it
+
     def __init__(
         self,
         sequence: Any | None = None,

@@ -13,16 +13,8 @@ import numpy as np
 
 from wandbkeras.data_types.classes import Classes, classes_of
 from wandbkeras.data_types.image_file import ImageFile, inspect_image
-from wandbkeras.data_types.pixels import (
-    Array,
-    Scale,
-    as_array,
-    as_image,
-    checked_mode,
-    checked_scale,
-    in_mode,
-    to_bytes,
-)
+from wandbkeras.data_types.image_options import Scale, checked_mode, checked_scale
+from wandbkeras.data_types.pixels import Array, as_array, as_image, in_mode, to_bytes
 from wandbkeras.data_types.png import encode_png
 from wandbkeras.errors import UsageError
 
@@ -100,6 +92,8 @@ class Image:
     >>> Image(np.zeros((4, 6, 3)), caption="nothing")
     <Image 6 x 4, 'nothing'>
     """
+
+    _log_type = "image-file"  # as wandb's own has
 
     def __init__(
         self,

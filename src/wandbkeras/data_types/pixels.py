@@ -10,17 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from wandbkeras.data_types.image_options import MODES, Scale
 from wandbkeras.errors import UsageError
 
 Array = np.ndarray[Any, Any]
-# "unit" is 0 to 1 and "byte" 0 to 255; else the values that become 0 and 255.
-Scale = Literal["unit", "byte"] | tuple[float, float]
-
-_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 # ITU-R 601, as Pillow's conversion to grey.
 _GREY = np.array([19595, 38470, 7471], np.uint32)
 
@@ -50,22 +47,6 @@ def scale_of(arrays: Iterable[Any]) -> Scale | None:
     if low >= 0:
         return "byte" if high > 1 else "unit"
     return (-1.0, 1.0) if low >= -1 and high <= 1 else (low, high)
-
-
-def checked_scale(scale: Any) -> Scale | None:
-    """Return a scale as a user gave it; UsageError if it is none."""
-    if scale is None or scale in ("unit", "byte"):
-        return scale  # type: ignore[no-any-return]
-    try:
-        low, high = map(float, scale)
-    except (TypeError, ValueError):
-        low = high = math.nan
-    if not (math.isfinite(low) and math.isfinite(high) and low <= high):
-        raise UsageError(
-            f"scale: received {scale!r:.80}; expected 'unit' (0 to 1), 'byte' (0 to 255), or the "
-            "two values that become 0 and 255"
-        )
-    return low, high
 
 
 @dataclass(frozen=True)
@@ -152,20 +133,13 @@ def as_image(data: Any, what: str) -> Array:
     return array
 
 
-def checked_mode(mode: str | None, what: str) -> str | None:
-    """Return the mode; UsageError if it is none of those that are known."""
-    if mode is not None and mode not in _MODES.values():
-        raise UsageError(f"{what}: received mode {mode!r}; expected one of L, RGB, RGBA")
-    return mode
-
-
 def in_mode(data: Array, mode: str | None) -> Array:
     """Return bytes of pixels in another mode, as Pillow's ``convert`` does.
 
     >>> in_mode(np.array([[[255, 0, 0]]], np.uint8), "L")
     array([[76]], dtype=uint8)
     """
-    given = _MODES[1 if data.ndim == 2 else data.shape[2]]
+    given = MODES[1 if data.ndim == 2 else data.shape[2]]
     if mode in (None, given):
         return data
     if mode == "L":

@@ -29,6 +29,8 @@ class Table:
     ([['a', 0.5], ['b', 1.0]], 2)
     """
 
+    _log_type = "table"  # as wandb's own has
+
     def __init__(
         self,
         columns: Iterable[str] | Mapping[str, Any] | None = None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from wandbkeras.data_types.classes import Classes
-from wandbkeras.data_types.pixels import Scale, checked_mode, checked_scale
+from wandbkeras.data_types.image_options import Scale, checked_mode, checked_scale
 from wandbkeras.errors import UsageError
 
 # Types of Python that name a kind of column; ``object`` is anything that JSON holds.

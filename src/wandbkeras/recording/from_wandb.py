@@ -1,21 +1,48 @@
-"""wandb's own images, classes and tables as ours, known by what they have: without wandb."""
+"""Histograms, images, classes and tables, ours or wandb's own, as ours.
+
+They are known by the mark that wandb gives its own, as we give ours: so nothing is imported to ask,
+neither wandb nor, with ours, NumPy.
+"""
 
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from wandbkeras.data_types import ClassColumn, Image, Mask, RowColumn, Table
+from wandbkeras.data_types.table import Table
+from wandbkeras.data_types.table_columns import ClassColumn, RowColumn
 from wandbkeras.errors import UnsupportedValueError
+
+if TYPE_CHECKING:
+    from wandbkeras.data_types.histogram import Histogram
+    from wandbkeras.data_types.image import Image, Mask
 
 _REMOTE = ("gs://", "s3://", "http://", "https://")
 
 
+def is_image(value: Any) -> bool:
+    """Whether ``value`` is an image, ours or wandb's."""
+    return getattr(value, "_log_type", None) == "image-file"
+
+
+def histogram_of(value: Any) -> Histogram | None:
+    """Return a histogram, ours or wandb's, as ours; None if it is none."""
+    if getattr(value, "_log_type", None) != "histogram":
+        return None
+    from wandbkeras.data_types.histogram import Histogram
+
+    if isinstance(value, Histogram):
+        return value
+    return Histogram(np_histogram=(value.histogram, value.bins))
+
+
 def image_of(value: Any) -> Image | None:
     """Return an image, ours or wandb's, as ours; None if it is none."""
-    if isinstance(value, Image):
-        return value
-    return _image(value) if getattr(value, "_log_type", None) == "image-file" else None
+    if not is_image(value):
+        return None
+    from wandbkeras.data_types.image import Image
+
+    return value if isinstance(value, Image) else _image(value)
 
 
 def table_of(value: Any) -> Table | None:
@@ -33,6 +60,8 @@ def _image(image: Any) -> Image:
         raise UnsupportedValueError(f"wandb.Image: {path!r:.200} lies elsewhere: pass its file")
     if getattr(image, "_boxes", None):
         raise UnsupportedValueError("wandb.Image: bounding boxes are not recorded: pass masks")
+    from wandbkeras.data_types.image import Image
+
     ours = Image(path, caption=image._caption, classes=image._classes)
     if image._is_tmp:
         ours.file_name = None
@@ -41,6 +70,8 @@ def _image(image: Any) -> Image:
 
 
 def _mask(mask: Any) -> Mask:
+    from wandbkeras.data_types.image import Mask
+
     given = getattr(mask, "_val", None)
     if given is not None:
         return Mask(given["mask_data"], given.get("class_labels"))

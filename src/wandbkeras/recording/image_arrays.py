@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from wandbkeras.data_types import Image, ImageColumn
 from wandbkeras.data_types.image import Encoded, encode_pixels, is_file
-from wandbkeras.data_types.pixels import Array, Scale, as_image, scale_of
+from wandbkeras.data_types.image_options import Scale
+from wandbkeras.data_types.pixels import Array, as_image, scale_of
 from wandbkeras.errors import UsageError
 from wandbkeras.recording.values import checked_text
 from wandbkeras.store.table_schema import IMAGE_TYPE, MaskColumn, TableColumn

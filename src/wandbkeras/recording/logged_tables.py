@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from wandbkeras.data_types import Image, ImageColumn, Table
-from wandbkeras.recording.from_wandb import image_of, table_of
+from wandbkeras.data_types.table import Table
+from wandbkeras.data_types.table_columns import ImageColumn
+from wandbkeras.recording.from_wandb import image_of, is_image, table_of
 from wandbkeras.recording.open_table import OpenTable
 from wandbkeras.store.checks import IMAGE, IMAGES, TABLE
+
+if TYPE_CHECKING:
+    from wandbkeras.data_types.image import Image
 
 IMAGE_COLUMN = "image"
 _MAY_BE_TABLES: dict[type, bool] = {}
@@ -34,7 +38,7 @@ def may_be_table(value: Any) -> bool:
 
 def _may_be_table(kind: type) -> bool:
     return (
-        issubclass(kind, (OpenTable, Table, Image, list, tuple))
+        issubclass(kind, (OpenTable, list, tuple))
         or getattr(kind, "_log_type", None) in ("table", "image-file")
         or hasattr(kind, "iloc")
     )
@@ -57,9 +61,7 @@ def logged_table(value: Any) -> LoggedTable | None:
 
 
 def _begins_with_image(values: list[Any] | tuple[Any, ...]) -> bool:
-    return bool(values) and (
-        isinstance(values[0], Image) or getattr(values[0], "_log_type", None) == "image-file"
-    )
+    return bool(values) and is_image(values[0])
 
 
 def _of_images(images: list[Image | None]) -> Table:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from wandbkeras.data_types import RowKey
+from wandbkeras.data_types.table_columns import RowKey
 from wandbkeras.errors import UsageError
 
 if TYPE_CHECKING:

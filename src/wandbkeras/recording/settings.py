@@ -8,7 +8,7 @@ import platform
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
@@ -151,7 +151,7 @@ def _bytes(argument: str, value: int | str | None) -> int | None:
 
 def _size(value: Any) -> int | None:
     if isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
-        return int(Fraction(match[1]) * _UNITS[match[2] or "B"])
+        return int(Decimal(match[1]) * _UNITS[match[2] or "B"])
     return value if type(value) is int else None
 
 

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from wandbkeras.data_types import Table
-from wandbkeras.data_types.table import checked_columns
+from wandbkeras.data_types.table import Table, checked_columns
 from wandbkeras.errors import UsageError
 from wandbkeras.recording.logged_tables import LoggedTable
 from wandbkeras.recording.open_table import OpenTable

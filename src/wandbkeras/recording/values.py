@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Any
 
-from wandbkeras.data_types import Histogram
 from wandbkeras.errors import UnsupportedValueError
+from wandbkeras.recording.from_wandb import histogram_of
 from wandbkeras.store.checks import MAX_VALUE_DEPTH, TABLE_TYPES, readable
 
 # Larger arrays become histograms, as in wandb.
@@ -36,10 +36,8 @@ def plain_value(value: Any, key: str, depth: int = MAX_VALUE_DEPTH) -> Any:
                 "pass a float or a string"
             )
         return int(value)
-    if isinstance(value, Histogram):
-        return value.to_value()
-    if getattr(value, "_log_type", None) == "histogram":  # wandb.Histogram
-        return Histogram(np_histogram=(value.histogram, value.bins)).to_value()
+    if (histogram := histogram_of(value)) is not None:
+        return histogram.to_value()
     if isinstance(value, Mapping):
         kind = value.get("_type")
         if isinstance(kind, str) and kind in TABLE_TYPES:
@@ -133,6 +131,8 @@ def _unwrapped(value: Any) -> Any:
 
 def _plain_array(value: Any, key: str) -> Any:
     import numpy as np
+
+    from wandbkeras.data_types.histogram import Histogram
 
     try:
         array = np.asarray(value)
