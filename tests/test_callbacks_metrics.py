@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -152,6 +154,25 @@ def test_batches_and_epochs_share_names_by_default(start: Start, stored: Stored)
     batch, epoch = _rows(stored(run))
     assert set(batch) == {"loss", "mae"}
     assert set(epoch) == {"loss", "mae", "epoch", "learning_rate"}
+
+
+def test_a_run_that_ends_within_an_epoch_is_followed_by_another(
+    start: Start, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its callback has looked for the run once, and looks again when that one has ended."""
+    run = start()
+    monkeypatch.setenv("WANDB_DIR", str(Path(run.dir or "").parent))
+    logger = MetricsLogger(1, "batch_")
+    end = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: batch or run.finish()
+    )
+    fit(model(), logger, end, epochs=1, batch_size=1, steps_per_epoch=3)
+    another = wandbkeras.run
+    assert another is not None and another is not run
+    another.finish()
+    assert [len(_rows(stored(each))) for each in (run, another)] == [1, 2 + 1]
+    assert logger.failures == 0
+    assert copy.deepcopy(logger).log_batch_frequency == 1
 
 
 def test_batches_that_are_not_logged_cost_nothing() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ import keras
 from wandbkeras.callbacks.batch_order import BatchOrder
 from wandbkeras.callbacks.part import Part, never_raises
 from wandbkeras.errors import UsageError
+from wandbkeras.recording.recorder import Run
 from wandbkeras.recording.values import plain_value
 
 
@@ -42,6 +44,8 @@ class MetricsLogger(Part):
         self.epochs_done = 0
         self._batches_before_epoch = 0
         self._batches_in_epoch = 0
+        self._steps_in_epoch = sys.maxsize
+        self._run: Run | None = None
         self._order = BatchOrder()
         # TensorFlow is waited for whatever a callback says; a subclass's hook expects to be.
         is_logged = log_batch_frequency is not None
@@ -63,8 +67,17 @@ class MetricsLogger(Part):
         self._batches_before_epoch, self._batches_in_epoch = batches, 0
 
     @never_raises
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        self._run = None
+
+    @never_raises
+    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
+        self._run = None  # a callback that is kept, or copied, holds none
+
+    @never_raises
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         self.batches = self.batches  # the next epoch counts its own from 0
+        self._steps_in_epoch = self.params.get("steps") or sys.maxsize
         self._order.clear()
 
     @never_raises
@@ -89,14 +102,22 @@ class MetricsLogger(Part):
 
         Keras passes the index of the last batch of an execution, which may have run several, and
         takes an epoch's last execution for a full one.
+
+        A step of the training has emptied the processor's caches, so what this costs is how much
+        code and data it touches: it calls nothing but ``log``, and looks for the run once.
         """
-        assert self.log_batch_frequency is not None
-        first = self.batches
-        self._batches_in_epoch = min(batch + 1, self.params.get("steps") or batch + 1)
-        last = self._batches_before_epoch + self._batches_in_epoch - 1
-        if last // self.log_batch_frequency * self.log_batch_frequency >= first:
-            row, prefix = logs or {}, self.batch_prefix
-            self.run.log({prefix + key: value for key, value in row.items()} if prefix else row)
+        frequency, before = self.log_batch_frequency, self._batches_before_epoch
+        assert frequency is not None
+        first = before + self._batches_in_epoch
+        self._batches_in_epoch = batch + 1 if batch < self._steps_in_epoch else self._steps_in_epoch
+        last = before + self._batches_in_epoch - 1
+        if last // frequency * frequency < first:
+            return
+        run = self._run
+        if run is None or run.is_finished:
+            run = self._run = self.run
+        row, prefix = logs or {}, self.batch_prefix
+        run.log({prefix + key: value for key, value in row.items()} if prefix else row)
 
 
 def learning_rates(model: keras.Model) -> dict[str, float]:
@@ -121,4 +142,8 @@ def learning_rates(model: keras.Model) -> dict[str, float]:
 
 def _rate(optimizer: Any) -> float:
     # What it is depends on Keras, on its backend and, under tf_keras, on the strategy.
-    return float(plain_value(optimizer.learning_rate, "learning_rate"))
+    rate = optimizer.learning_rate
+    try:
+        return float(rate)  # a third of the time: WandbMetricsLogger asks at each batch
+    except TypeError:
+        return float(plain_value(rate, "learning_rate"))

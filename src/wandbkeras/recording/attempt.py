@@ -41,7 +41,8 @@ class RunAttempt:
         self._earlier = earlier
         self._writer = writer
         self._step = first_step
-        self._finished = False
+        # An attribute, not a property: every batch of a training asks.
+        self.is_finished = False
         self._warned_steps = False
         self._lost_step: int | None = None
         # Durations come from the monotonic clock: the wall clock may be set while training.
@@ -95,10 +96,6 @@ class RunAttempt:
         return self._writer is None
 
     @property
-    def is_finished(self) -> bool:
-        return self._finished
-
-    @property
     def writer(self) -> RunWriter | None:
         """What writes the run, None for a disabled run."""
         return self._writer
@@ -124,7 +121,7 @@ class RunAttempt:
         So no row is kept back until this process has gone past its step. A row that it logs all the
         same is recorded; where later rows have arrived at a server already, that is a conflict.
         """
-        if self._writer is not None and not self._finished and not self._writer.state.beside:
+        if self._writer is not None and not self.is_finished and not self._writer.state.beside:
             self._writer.event("beside", {})
 
     def roll_back(self, step: int) -> None:
@@ -219,7 +216,7 @@ class RunAttempt:
             self._step += 1
 
     def _check_open(self) -> None:
-        if self._finished:
+        if self.is_finished:
             raise WandbkerasError(f"run {self.id} is finished: start a new one with init()")
 
 

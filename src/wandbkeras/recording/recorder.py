@@ -89,7 +89,7 @@ class Run(RunAttempt):
         # Entering a lock costs three times as much as acquiring it, a tenth of the whole call.
         writer.lock.acquire()
         try:
-            if self._finished:
+            if self.is_finished:
                 self._check_open()
             complete = commit if commit is not None else step is None
             if step is not None and not self._move_to(step, len(values)):
@@ -283,7 +283,7 @@ class Run(RunAttempt):
         power cut when this returns. ``signal`` is the name of the one that said so, if one did.
         """
         self._preempting = True
-        if self._writer is not None and not self._finished:
+        if self._writer is not None and not self.is_finished:
             self._writer.event("preempting", {} if signal is None else {"signal": signal})
             self._writer.sync()
 
@@ -293,13 +293,13 @@ class Run(RunAttempt):
 
     def finish(self, exit_code: int | None = None) -> None:
         """End the run with ``exit_code`` (0 if none is given); calling it again does nothing."""
-        if self._finished:
+        if self.is_finished:
             return
         try:
             while self._before_finish:
                 self._before_finish.pop()()
         finally:
-            self._finished = True
+            self.is_finished = True
             try:
                 self._finish(exit_code)
             finally:
@@ -329,7 +329,7 @@ class Run(RunAttempt):
 
     def withdraw(self) -> None:
         """Undo ``init``: nothing was logged, and nothing is left of this attempt."""
-        self._finished = True
+        self.is_finished = True
         if self._writer is not None:
             self._writer.withdraw()
 

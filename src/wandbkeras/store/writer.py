@@ -69,7 +69,7 @@ class RunWriter:
     ) -> None:
         self.layout = layout
         self._state = RunState()
-        self._unfolded: list[Row] = []
+        self._unfolded: list[tuple[str, int, float, float, dict[str, Any]]] = []
         self.lock = threading.RLock()
         self._room = Room(
             disk or Disk(), layout.root, segment_bytes=segment_bytes, max_bytes=max_bytes
@@ -130,15 +130,15 @@ class RunWriter:
         if complete and self._state.metrics.in_use:
             missing = self.state.metrics.missing_step_metrics(row)
             values, row = {**values, **missing}, {**row, **missing}
-        kind = HISTORY if complete else PARTIAL
-        if not self._append((kind, step, timestamp, runtime, values)):
+        record = (HISTORY if complete else PARTIAL, step, timestamp, runtime, values)
+        if not self._append(record):
             self._appender.refuse()
             return False
         if not complete:
             self._partial = (step, timestamp, runtime, row)
             return True
         self._partial = None
-        self._unfolded.append(Row(step, timestamp, runtime, row))
+        self._unfolded.append(record if row is values else (*record[:4], row))
         if len(self._unfolded) == _FOLD_ROWS:
             self._fold()
         return True
@@ -151,7 +151,7 @@ class RunWriter:
             return self._state
 
     def _fold(self) -> None:
-        self._state.apply_rows(self._unfolded)
+        self._state.apply_rows([Row(*record[1:]) for record in self._unfolded])
         self._unfolded.clear()
 
     @property
