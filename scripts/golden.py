@@ -86,7 +86,7 @@ def record_two_writers(root: Path) -> None:
 def _keep_files(writer: RunWriter, source: Path) -> None:
     """Keep a file, and two versions of an artifact, one of which is dropped."""
     source.write_bytes(b"weights")
-    file = writer.add_file(source)
+    file = writer.files.add(source)
     source.unlink()
     writer.event("file", {"path": "code/train.py", **asdict(file)})
     references = {"data": Reference("s3://bucket/data.npz", "s3://bucket/data.npz", 7)}

@@ -45,7 +45,7 @@ def record(root: Path) -> Layout:
     _log(finished, range(KILLED_ROWS, KILLED_ROWS + SEALED_ROWS), {TABLE_STEP: _table(finished)})
     source = root.with_suffix(".source")
     source.write_bytes(b"weights")
-    file = finished.add_file(source)
+    file = finished.files.add(source)
     tables = {"data": _table(finished, "model/data")}
     version = ArtifactVersion("model", "model", files={"model.keras": file}, tables=tables)
     finished.artifact(version)
@@ -84,9 +84,9 @@ def _table(writer: RunWriter, key: str = "table") -> TableFile:
     """Write a table of one column."""
     columns = [TableColumn("x", "integer")]
     fields = [field_of("x", "integer")]
-    file = writer.new_table(pa.schema(fields, file_metadata(fields, columns)))
+    file = writer.files.new_table(pa.schema(fields, file_metadata(fields, columns)))
     file.write(pa.table({"x": [1, 2, 3]}))
-    return writer.shelf.place(file.finish(columns), key, TABLE_STEP)
+    return writer.files.shelf.place(file.finish(columns), key, TABLE_STEP)
 
 
 @contextmanager

@@ -239,7 +239,7 @@ def test_a_disk_that_turned_read_only(layout: Layout, capfd: pytest.CaptureFixtu
     disk.ro = True
     _log(writer, range(10, 30))
     with writer.counting("artifact 'model'"):
-        writer.add_file(Path(__file__))
+        writer.files.add(Path(__file__))
     writer.close(0, 1.0)
     first, last = capfd.readouterr().err.splitlines()
     assert "Read-only file system" in first
@@ -319,7 +319,7 @@ def test_refused_rows_can_be_logged_again(layout: Layout) -> None:
     with pytest.raises(DiskFullError):
         writer.event("config", {"update": {"lr": 1}, "remove": []})
     with pytest.raises(DiskFullError), writer.counting("artifact 'model'"):
-        writer.add_file(Path(__file__))
+        writer.files.add(Path(__file__))
     assert writer.state.config == {}
     assert writer.state.rows == 2
     disk.room = None
@@ -465,7 +465,7 @@ def test_a_capped_run_is_never_larger(layout: Layout, tmp_path: Path, segment_by
         for number in range(4):
             with writer.counting("artifact 'weights'"):
                 weights.write_bytes(os.urandom(30_000))
-                file = writer.add_file(weights)
+                file = writer.files.add(weights)
                 writer.artifact(ArtifactVersion("w", "model", files={f"{number}": file}))
         for step in range(1000 * attempt, 1000 * attempt + 1000):
             values = {"loss": step / 3, "text": "x" * (step % 300)}

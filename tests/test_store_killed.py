@@ -83,7 +83,7 @@ def record(root, steps):
         writer.history(step, float(step), float(step), values, complete=True)
         acknowledged.write(b"r")
         if step == 4:
-            file = writer.add_file(source)
+            file = writer.files.add(source)
             writer.artifact(ArtifactVersion("model", "model", files={"model.keras": file}))
             acknowledged.write(b"a")
     writer.close(0, 8.0)

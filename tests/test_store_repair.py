@@ -177,7 +177,7 @@ def test_a_saved_file_without_its_content_is_dropped(layout: Layout, tmp_path: P
     writer = RunWriter(layout, {**describe_process(), "host": "elsewhere", "from_step": 0})
     for name in ("a", "b"):
         (tmp_path / name).write_text(name)
-        file = writer.add_file(tmp_path / name)
+        file = writer.files.add(tmp_path / name)
         writer.event("file", {"path": name, **vars(file)})
     writer.close(0, 1.0)
     blob = layout.blob(StoredRun(layout.root).files["a"].sha256)

@@ -228,7 +228,7 @@ def test_a_strangers_file_can_not_take_the_place_of_wandbs_own(
 ) -> None:
     """The client would write through it: such a run is damaged, and nothing is sent."""
     writer = RunWriter(layout, {**describe_process(), "from_step": 0})
-    file = writer.add_file(layout.info)
+    file = writer.files.add(layout.info)
     writer.event("file", {"path": name, **asdict(file)})
     writer.close(0, 0.0)
     result = sync_one(layout.root)

@@ -175,7 +175,7 @@ class RunAttempt:
     def check_free(self, size: int) -> None:
         """Return if a file of ``size`` bytes has room in the run's directory; else OSError."""
         if self._writer is not None:
-            self._writer.check_free(size)
+            self._writer.files.check_free(size)
 
     def sync(self) -> None:
         """Return when everything logged so far survives a power cut (else within a second)."""

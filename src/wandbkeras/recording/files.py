@@ -46,12 +46,12 @@ class RunFiles:
         """Record a version of an artifact; ``step`` is the run's, ``used``: the run takes it in."""
         writer = self._writer
         with self._lock, writer.counting(f"artifact {artifact.name!r}"):
-            writer.check_room(sum(_status(path).st_size for path in artifact.files.values()))
+            writer.files.check_room(sum(_status(path).st_size for path in artifact.files.values()))
             files: dict[str, ArtifactFile] = {}
             tables: dict[str, TableFile] = {}
             try:
                 for name, path in artifact.files.items():
-                    files[name] = writer.add_file(path, adopt=name in artifact.given)
+                    files[name] = writer.files.add(path, adopt=name in artifact.given)
                 for name, table in artifact.tables.items():
                     tables[name] = self._tables.put(f"{artifact.name}/{name}", table, step)
                 version = ArtifactVersion(
@@ -69,7 +69,7 @@ class RunFiles:
                 self._logged[writer.artifact(version)] = version
             except (OSError, DiskFullError):
                 self._remove({file.sha256 for file in files.values()}, named=False)
-                writer.shelf.remove(tables.values())
+                writer.files.shelf.remove(tables.values())
                 raise
 
     def versions(self, name: str | None = None) -> dict[str, ArtifactVersion]:
@@ -136,8 +136,8 @@ class RunFiles:
             return
         before = self._files().get(name)
         with self._writer.counting(f"file {name!r}"):
-            self._writer.check_room(status.st_size)
-            file = self._writer.add_file(path)
+            self._writer.files.check_room(status.st_size)
+            file = self._writer.files.add(path)
             if file != before:
                 self._writer.event("file", {"path": name, **asdict(file)})
             self._copied[name] = seen
@@ -156,7 +156,7 @@ class RunFiles:
             needed = needed.union(*(version.blobs for version in self.versions().values()))
         except DamagedError:  # of an earlier attempt: what it needs is not known
             return
-        self._writer.remove_blobs(contents - needed, named=named)
+        self._writer.files.remove(contents - needed, named=named)
 
 
 def _status(path: Path) -> os.stat_result:

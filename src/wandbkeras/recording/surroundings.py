@@ -40,7 +40,7 @@ def _begin_console(
     max_bytes: int,
     report: Callable[[str, str], None],
 ) -> None:
-    room = writer.set_aside(max_bytes, LEAST_CONSOLE_BYTES)
+    room = writer.files.set_aside(max_bytes, LEAST_CONSOLE_BYTES)
     if not room:
         reason = f"max_bytes leaves less than {LEAST_CONSOLE_BYTES} bytes for a quarter"
         print(f"wandbkeras: the console is not recorded: {reason}", file=sys.stderr)  # noqa: T201

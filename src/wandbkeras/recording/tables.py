@@ -40,7 +40,7 @@ class RunTables:
         kinds = checked_columns(columns)
         if self._writer is None:
             return OpenTable(key, list(kinds))
-        table = OpenTable(key, list(kinds), self._columns(kinds), self._writer.new_table)
+        table = OpenTable(key, list(kinds), self._columns(kinds), self._writer.files.new_table)
         self._open.append(table)
         return table
 
@@ -65,7 +65,7 @@ class RunTables:
         """Write a table and give it its name; OSError if the disk doesn't take it."""
         assert self._writer is not None
         self._tell_of_limits(key, logged)
-        file = self._writer.shelf.place(self.write(key, logged.table), key, step)
+        file = self._writer.files.shelf.place(self.write(key, logged.table), key, step)
         self.remember(logged, file)
         return file
 
@@ -169,7 +169,7 @@ class Placing:
         values: dict[str, Any] = {}
         for key, (logged, written) in self.waiting.items():
             with self._writer.counting(f"table {key!r}"):
-                file = self._writer.shelf.place(written, key, step)
+                file = self._writer.files.shelf.place(written, key, step)
                 self._placed.append(file)
                 self._tables.remember(logged, file)
                 values[key] = file.to_value(logged.kind)
@@ -183,8 +183,8 @@ class Placing:
     def clear(self) -> None:
         """Remove what nothing names."""
         for _, written in self.waiting.values():
-            self._writer.shelf.drop(written)
-        self._writer.shelf.remove(self._placed)
+            self._writer.files.shelf.drop(written)
+        self._writer.files.shelf.remove(self._placed)
 
 
 def _write_batches(
@@ -195,7 +195,7 @@ def _write_batches(
         for start in range(0, max(rows, 1), _BATCH_ROWS):
             batch = {name: values[start : start + _BATCH_ROWS] for name, values in whole.items()}
             table = columns.table(batch)
-            file = file or writer.new_table(columns.schema(table))
+            file = file or writer.files.new_table(columns.schema(table))
             file.write(table)
         assert file is not None
         return file.finish(columns.describe())

@@ -36,7 +36,7 @@ class Segments:
     ) -> None:
         self._room = room
         self._layout = layout
-        self._attempt = attempt
+        self.attempt = attempt
         self._process = process
         self._number = 0
         self._waiting: list[JournalWriter] = []
@@ -111,41 +111,41 @@ class Segments:
 
         Else what is made by its path would lie elsewhere than its journal.
         """
-        if not self._layout.attempt(self._attempt).is_dir():
+        if not self._layout.attempt(self.attempt).is_dir():
             gone = f"{os.strerror(errno.ENOENT)}, the run directory is gone"
             raise FileNotFoundError(errno.ENOENT, gone, str(self._layout.root))
 
     def _claim(self) -> tuple[int, JournalWriter]:
         """Own a writer's number by making its first segment."""
         while True:
-            number = max(self._layout.writer_numbers(self._attempt), default=-1) + 1
+            number = max(self._layout.writer_numbers(self.attempt), default=-1) + 1
             with contextlib.suppress(FileExistsError):
                 return number, self._open(number)
 
     def _open(self, writer: int) -> JournalWriter:
         header = {
-            "attempt": self._attempt,
+            "attempt": self.attempt,
             "writer": writer,
             "segment": self._number,
             # In every segment, and in the first event too: losing one frame must not lose it.
             "process": self._process,
         }
-        path = self._layout.journal(self._attempt, writer, self._number)
+        path = self._layout.journal(self.attempt, writer, self._number)
         return JournalWriter(self._room.disk, path, header)
 
     def _seal_console(self) -> None:
         """Seal what the process printed, if that is recorded; or OSError."""
-        if self._layout.console_numbers(self._attempt, self.writer):
+        if self._layout.console_numbers(self.attempt, self.writer):
             from wandbkeras.store.console import seal_console
 
-            seal_console(self._room.sealing, self._layout, self._attempt, self.writer)
+            seal_console(self._room.sealing, self._layout, self.attempt, self.writer)
 
     def _seal(self, before: int, *, at_end: bool) -> None:
         # Only sealing needs pyarrow, and importing that takes longer than starting a run may.
         from wandbkeras.store.seal import seal
 
         self.check_place()
-        place = (self._room.sealing, self._layout, self._attempt, self.writer)
+        place = (self._room.sealing, self._layout, self.attempt, self.writer)
         try:
             seal(*place, before=before, compact=at_end, merge=not at_end)
         except (OSError, DamagedError):

@@ -9,32 +9,23 @@ written into the run as soon as the disk takes bytes again.
 from __future__ import annotations
 
 import contextlib
-import errno
-import functools
-import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from wandbkeras.errors import WandbkerasError
 from wandbkeras.store import document
 from wandbkeras.store.appender import Appender, OnFull
-from wandbkeras.store.blobs import add_blob, adopt_blob, remove_blob
 from wandbkeras.store.claim import Claim
 from wandbkeras.store.disk import Disk, make_directories
+from wandbkeras.store.file_writer import FileWriter
 from wandbkeras.store.journal import encode_frame
 from wandbkeras.store.layout import Layout
 from wandbkeras.store.room import Room
-from wandbkeras.store.schema import ArtifactFile, ArtifactVersion, Row
+from wandbkeras.store.schema import ArtifactVersion, Row
 from wandbkeras.store.segments import SEGMENT_BYTES, Segments
 from wandbkeras.store.state import EVENT, HISTORY, PARTIAL, Event, RunState
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from wandbkeras.store.table_writer import TableShelf, TableWriter
 
 SYNC_SECONDS = 1.0
 HEARTBEAT_SECONDS = 15.0
@@ -95,6 +86,7 @@ class RunWriter:
             self._journal, layout.root, on_full, clock, lambda event: self.state.apply(event)
         )
         self._append = self._appender.append  # each row passes there
+        self.files = FileWriter(self._room, layout, self._segments, self._appender)
         try:
             self._begin(dict(process) if resume is None else {**process, "resume": resume})
         except OSError:
@@ -176,67 +168,12 @@ class RunWriter:
             with self.lock:
                 self._appender.miss(what, error)
 
-    def check_room(self, size: int) -> None:
-        """Return if the run may have ``size`` bytes more; else OSError."""
-        self._room.check(size)
-
-    def set_aside(self, size: int, least: int) -> int:
-        """Count ``size`` bytes, which another process will write; return how many they are.
-
-        They are fewer where the run may not take much, and none instead of less than ``least``.
-        """
-        return self._room.set_aside(size, least)
-
-    def check_free(self, size: int) -> None:
-        """Return if a file of ``size`` bytes has room in the run's directory; else OSError."""
-        if size > self._disk.free(self.layout.root):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
     def confirm(self) -> None:
         """Return if all that the run begins with survives a power cut; else OSError."""
         if self._appender.is_short and self._appender.error is not None:
             raise self._appender.error
         self._segments.sync()
         self._room.begun()
-
-    def add_file(self, source: Path, *, adopt: bool = False) -> ArtifactFile:
-        """Copy a file into the run's blobs; with ``adopt`` move it there."""
-        self._segments.check_place()
-        return (adopt_blob if adopt else add_blob)(self._disk, self.layout, source)
-
-    def new_table(self, schema: pa.Schema) -> TableWriter:
-        """Begin a table of the run, under a temporary name; OSError if the disk takes no more."""
-        from wandbkeras.store.table_writer import TableWriter  # and with it pyarrow
-
-        self._segments.check_place()
-        return TableWriter(self._disk, self.layout, schema)
-
-    @functools.cached_property
-    def shelf(self) -> TableShelf:
-        """Where the tables of this writer get their places."""
-        from wandbkeras.store.table_writer import TableShelf
-
-        return TableShelf(self._disk, self.layout, self._attempt, self._writer)
-
-    def remove_blobs(self, names: Iterable[str], *, named: bool = True) -> None:
-        """Remove blobs that the run says it needs no more, once that survives a power cut.
-
-        With ``named=False`` the run never said that it needs them. Other writers of the attempt may
-        need them for what they are about to say.
-        """
-        if len(self.layout.writer_numbers(self._attempt)) > 1:
-            return
-        if named and self._appender.is_short:
-            return
-        try:
-            if named:
-                self._segments.sync()
-            self._segments.check_place()
-            for name in names:
-                remove_blob(self._disk, self.layout, name)
-        except OSError as error:
-            if named:
-                self._appender.warn("blobs", f"what is no longer needed can't be removed: {error}")
 
     def artifact(self, version: ArtifactVersion) -> str:
         """Record a version of an artifact whose files are blobs already; return its manifest."""

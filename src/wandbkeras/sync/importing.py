@@ -175,10 +175,10 @@ class _Writing:
             writer.event("metric", definition.to_body())
         for text in self.troubles:
             writer.event("failure", {"where": "import", "reason": text})
-        self._save(RECORDS, writer.add_file(kept, adopt=True))
+        self._save(RECORDS, writer.files.add(kept, adopt=True))
         details = kept.with_name("details.json")
         details.write_bytes(self.details.to_json())
-        self._save(DETAILS, writer.add_file(details, adopt=True))
+        self._save(DETAILS, writer.files.add(details, adopt=True))
 
     @property
     def troubles(self) -> list[str]:
@@ -239,7 +239,7 @@ class _Writing:
                 left_out[f"files: {name!r:.80} is not there"] += 1
             else:
                 # What wandb was told to save is a link there.
-                file = self._writer.add_file(path.resolve())
+                file = self._writer.files.add(path.resolve())
                 self._save(f"{CLIENT_FILES_FOLDER}{name}" if is_clients else name, file)
                 self.files += 1
 
@@ -293,7 +293,7 @@ class _Writing:
         """Copy a staged file into the run; ValueError unless it is there, with this digest."""
         if not path.is_file():
             raise ValueError(f"{name!r:.80} was staged as {path}, and is not there")
-        file = self._writer.add_file(path)
+        file = self._writer.files.add(path)
         if base64_digest(file.md5) != digest:
             self._remove([file])
             raise ValueError(f"{name!r:.80} was staged as {path}, which holds something else now")
@@ -301,7 +301,7 @@ class _Writing:
 
     def _remove(self, files: Iterable[ArtifactFile]) -> None:
         """Remove what was copied in vain, unless something else needs it."""
-        self._writer.remove_blobs({file.sha256 for file in files} - self._needed, named=False)
+        self._writer.files.remove({file.sha256 for file in files} - self._needed, named=False)
 
 
 def _without_others(value: Any, known: set[str]) -> Any:
