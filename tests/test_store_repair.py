@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -55,6 +56,15 @@ def _kept(layout: Layout) -> list[bytes]:
 def _snapshot(layout: Layout) -> dict[str, tuple[int, bytes]]:
     paths = {name: layout.root / name for name in files(layout)}
     return {name: (path.stat().st_mtime_ns, path.read_bytes()) for name, path in paths.items()}
+
+
+def _left(layout: Layout) -> frozenset[tuple[str, bytes]]:
+    """What a repair left: the files, and of those that it was writing that they are there."""
+    names = [(name, re.sub("[0-9a-f]{8,16}[.]tmp$", "tmp", name)) for name in files(layout)]
+    contents = [
+        (kind, b"" if kind.endswith("tmp") else (layout.root / n).read_bytes()) for n, kind in names
+    ]
+    return frozenset(contents)
 
 
 def _without_artifacts(found: list[Any]) -> list[Any]:
@@ -285,9 +295,13 @@ def _lose_manifest(layout: Layout) -> list[bytes]:
 def test_a_repair_can_be_interrupted_at_any_step(
     run: Layout, tmp_path: Path, damage: Callable[[Layout], list[bytes]]
 ) -> None:
-    """After each durable step no less can be read than before, and a second repair completes it."""
+    """After each durable step no less can be read than before, and a second repair completes it.
+
+    Where two steps leave the same, as one that only syncs does, that is looked at once.
+    """
     originals = damage(run)
     before = content(StoredRun(run.root))
+    seen = set()
     whole = InterruptedDisk()
     repair_run(copy(run, tmp_path / "whole" / NAME).root, disk=whole)
     assert whole.done > 5
@@ -295,7 +309,11 @@ def test_a_repair_can_be_interrupted_at_any_step(
         layout = copy(run, tmp_path / "copy" / NAME)
         with pytest.raises(OSError, match="interrupted"):
             repair_run(layout.root, disk=InterruptedDisk(steps))
-        assert _without_artifacts(content(StoredRun(layout.root))) == _without_artifacts(before)
-        repair_run(layout.root)
-        _assert_repaired(layout, before, *originals)
+        left = _left(layout)
+        if left not in seen:
+            seen.add(left)
+            assert _without_artifacts(content(StoredRun(layout.root))) == _without_artifacts(before)
+            repair_run(layout.root)
+            _assert_repaired(layout, before, *originals)
         shutil.rmtree(layout.root)
+    assert len(seen) > 5
