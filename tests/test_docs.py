@@ -36,7 +36,11 @@ def python_blocks(path: Path) -> list[str]:
     return BLOCK.findall(path.read_text())
 
 
-@pytest.mark.parametrize("path", [*filter(python_blocks, DOCUMENTS)], ids=lambda path: path.name)
+# That of docs/hpc.md runs as a job in test_docs_hpc.py.
+EXAMPLES = [path for path in DOCUMENTS if python_blocks(path) and path.name != "hpc.md"]
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_examples_run(path: Path, tmp_path: Path) -> None:
     """Every Python example of the documents runs as it stands, in order."""
     script = PRELUDE + "".join(block + FOLLOW for block in python_blocks(path))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +19,14 @@ from wandbkeras.sync import watch
 from wandbkeras.sync.options import Options
 from wandbkeras.sync.watch import Event, Pace, Watcher
 
+TRAINING = """
+import sys, wandbkeras
+run = wandbkeras.init(project="digits", id="first", dir=sys.argv[1])
+for number in range(3):
+    run.log({"loss": number})
+print("logged", flush=True)
+sys.stdin.read()
+"""
 QUICK = Pace(interval_s=0.05, exit_when_done=True)
 
 
@@ -164,6 +174,31 @@ def test_a_running_run_is_kept_alive(
     assert arrived.result is not None
     assert arrived.result.rows_sent == 0
     assert len([r for r in server.requests() if r.operation == "UpsertBucket"]) > beats
+
+
+@pytest.mark.parametrize("machine", ["this one", "another"])
+def test_a_run_whose_process_was_killed_has_failed(
+    machine: str,
+    server: LoopbackServer,
+    watching: Callable[..., Watcher],
+    store: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is running until then; on another machine until its heartbeat has been silent."""
+    if machine == "another":
+        monkeypatch.setattr("wandbkeras.store.process.platform.node", lambda: "login")
+    events = watching().events()
+    with subprocess.Popen(
+        [sys.executable, "-c", TRAINING, store], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as training:
+        assert training.stdout is not None
+        assert training.stdout.readline() == b"logged\n"
+        assert told(next(events)) == ("arrived", "first", 3, "running")
+        training.kill()
+    monkeypatch.setattr("wandbkeras.store.process.STALE_SECONDS", 0.0)
+    assert told(next(events)) == ("arrived", "first", 3, "failed")
+    assert list(events) == []
+    assert (held(server, "first").state, len(held(server, "first").rows)) == ("failed", 3)
 
 
 def test_there_is_one_watcher_of_a_store(watching: Callable[..., Watcher], store: Path) -> None:
