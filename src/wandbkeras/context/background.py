@@ -15,15 +15,21 @@ PATIENCE_S = 20.0
 class Background:
     """Runs ``work`` in a daemon thread; whatever it raises is handed to ``report``.
 
-    ``what`` is what is said not to be recorded then.
+    ``what`` is what is said not to be recorded then. With ``begin`` the work waits until that is
+    set: a thread that is busy from its start keeps whoever starts it waiting for Python's lock.
     """
 
     def __init__(
-        self, what: str, work: Callable[[], None], report: Callable[[str, str], None]
+        self,
+        what: str,
+        work: Callable[[], None],
+        report: Callable[[str, str], None],
+        begin: threading.Event | None = None,
     ) -> None:
         self._what = what
         self._work = work
         self._report = report
+        self._begin = begin
         self._thread = threading.Thread(target=self._run, name=f"wandbkeras-{what}", daemon=True)
         try:
             self._thread.start()
@@ -38,6 +44,8 @@ class Background:
             self._say(f"it took more than {PATIENCE_S:.0f} s")
 
     def _run(self) -> None:
+        if self._begin is not None:
+            self._begin.wait()
         attempted(self._work, self._say)
 
     def _say(self, reason: str) -> None:

@@ -16,11 +16,12 @@ class Sampling:
         interval_s: float,
         record: Callable[[Mapping[str, float]], None],
         report: Callable[[str, str], None],
+        begin: threading.Event | None = None,
     ) -> None:
         self._interval_s = interval_s
         self._record = record
         self._stopped = threading.Event()
-        self._background = Background("system metrics", self._work, report)
+        self._background = Background("system metrics", self._work, report, begin)
 
     def stop(self) -> None:
         """Return when the last sample is recorded."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -108,6 +107,9 @@ class RunFiles:
 
     def put(self, name: str, content: bytes) -> None:
         """Record a file of the run whose bytes lie nowhere yet."""
+        # In the background: it takes a while to import.
+        import tempfile
+
         root = self._writer.layout.root
         with (
             self._lock,

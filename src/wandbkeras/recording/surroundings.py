@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,12 +26,14 @@ def record_surroundings(run: Run, switches: Switches) -> None:
     # First, so that it ends last: it records what the others say, too.
     if run.writer is not None and switches.console is not None:
         _begin_console(run, run.writer, switches.console, switches.console_max_bytes, report)
+    begin = threading.Event()
     if run.dir is not None and switches.environment:
         work = _environment(run, Path(run.dir), save_code=switches.save_code)
-        run.before_finish(Background("environment", work, report).wait)
+        run.before_finish(Background("environment", work, report, begin).wait)
     if run.dir is not None and switches.system_metrics is not None:
-        sampling = Sampling(switches.system_metrics, run.record_system_metrics, report)
+        sampling = Sampling(switches.system_metrics, run.record_system_metrics, report, begin)
         run.before_finish(sampling.stop)
+    begin.set()  # last: what they look at and import takes the processor from `init`
 
 
 def _begin_console(
