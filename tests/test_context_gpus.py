@@ -18,7 +18,8 @@ class NVMLError(Exception):
     """What NVML raises where it has no answer."""
 
 
-# Of two devices, the second of which has neither a fan nor error counters nor a process.
+# Of two devices, the second of which has neither a fan nor error counters nor a process. What is
+# asked with further arguments is told apart by those.
 _ANSWERS: dict[str, Any] = {
     "nvmlDeviceGetCount": 2,
     "nvmlSystemGetCudaDriverVersion_v2": 12040,
@@ -26,13 +27,28 @@ _ANSWERS: dict[str, Any] = {
     "nvmlDeviceGetUUID": ["GPU-0", "GPU-1"],
     "nvmlDeviceGetMemoryInfo": SimpleNamespace(total=80 << 30, free=20 << 30, used=60 << 30),
     "nvmlDeviceGetUtilizationRates": SimpleNamespace(gpu=90, memory=30),
-    "nvmlDeviceGetTemperature": 65,
+    "nvmlDeviceGetTemperature": {("NVML_TEMPERATURE_GPU",): 65},
     "nvmlDeviceGetPowerUsage": 300_000,
     "nvmlDeviceGetEnforcedPowerLimit": 700_000,
     "nvmlDeviceGetFanSpeed": [30, NVMLError()],
-    "nvmlDeviceGetMemoryErrorCounter": [1, NVMLError()],
+    "nvmlDeviceGetMemoryErrorCounter": [
+        {
+            (f"NVML_MEMORY_ERROR_TYPE_{kind}", since, "NVML_MEMORY_LOCATION_DEVICE_MEMORY"): count
+            for kind, since, count in (
+                ("CORRECTED", "NVML_VOLATILE_ECC", 2),
+                ("UNCORRECTED", "NVML_VOLATILE_ECC", 1),
+                ("CORRECTED", "NVML_AGGREGATE_ECC", 20),
+                ("UNCORRECTED", "NVML_AGGREGATE_ECC", 10),
+            )
+        },
+        NVMLError(),
+    ],
     "nvmlDeviceGetComputeRunningProcesses": [[SimpleNamespace(pid=7)], []],
-    "nvmlDeviceGetClockInfo": 1980,
+    "nvmlDeviceGetClockInfo": {
+        ("NVML_CLOCK_GRAPHICS",): 1980,
+        ("NVML_CLOCK_SM",): 1965,
+        ("NVML_CLOCK_MEM",): 2619,
+    },
 }
 
 
@@ -46,15 +62,15 @@ class Nvml:
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("NVML_"):
-            return 0
+            return name
 
-        def ask(device: int = 0, *arguments: int) -> Any:
+        def ask(device: int = 0, *arguments: str) -> Any:
             answer = _ANSWERS[name]
             if isinstance(answer, list):
                 answer = answer[device]
             if isinstance(answer, NVMLError):
                 raise answer
-            return answer
+            return answer[arguments] if isinstance(answer, dict) else answer
 
         return ask
 
@@ -64,8 +80,8 @@ _BOTH = {
     "gpu": 90.0, "memory": 30.0, "memoryAllocated": 75.0, "memoryAllocatedBytes": float(60 << 30),
     "temp": 65.0, "powerWatts": 300.0, "powerPercent": 300 / 7, "enforcedPowerLimitWatts": 700.0,
 }  # fmt: skip
-_CLOCKS = {"graphicsClock": 1980.0, "smClock": 1980.0, "memoryClock": 1980.0}
-_FIRST = {"fanSpeed": 30.0, "correctedMemoryErrors": 1.0, "uncorrectedMemoryErrors": 1.0}
+_CLOCKS = {"graphicsClock": 1980.0, "smClock": 1965.0, "memoryClock": 2619.0}
+_FIRST = {"fanSpeed": 30.0, "correctedMemoryErrors": 2.0, "uncorrectedMemoryErrors": 1.0}
 
 
 def _named(prefix: str, values: dict[str, float]) -> dict[str, float]:
@@ -101,7 +117,8 @@ def test_without_a_library_or_a_driver_there_are_no_gpus(monkeypatch: pytest.Mon
 
 
 def test_amd_gpus_are_read_from_their_drivers_files(tmp_path: Path) -> None:
-    """Percentages, watts and degrees of each card of AMD's; cards of others are passed over."""
+    """Percentages, watts and degrees (of the memory, as W&B's client) of each card of AMD's; cards
+    of others are passed over."""
     cards = tmp_path / "sys/class/drm"
     files = {
         "card10/device/vendor": "0x1002", "card10/device/gpu_busy_percent": "7",
@@ -111,7 +128,11 @@ def test_amd_gpus_are_read_from_their_drivers_files(tmp_path: Path) -> None:
         "card1/device/mem_info_vram_used": "400",
         "card1/device/hwmon/hwmon3/power1_average": "200000000",
         "card1/device/hwmon/hwmon3/power1_cap": "300000000",
+        "card1/device/hwmon/hwmon3/temp1_label": "edge",
         "card1/device/hwmon/hwmon3/temp1_input": "60000",
+        "card1/device/hwmon/hwmon3/temp3_label": "mem",
+        "card1/device/hwmon/hwmon3/temp3_input": "72000",
+        "card10/device/hwmon/hwmon4/temp1_input": "41000",
         "card0/device/vendor": "0x8086", "card0/device/gpu_busy_percent": "99",
     }  # fmt: skip
     for name, text in files.items():
@@ -122,8 +143,8 @@ def test_amd_gpus_are_read_from_their_drivers_files(tmp_path: Path) -> None:
     assert gpus.sample() == pytest.approx(
         {
             "gpu.0.gpu": 50, "gpu.0.memoryReadWriteActivity": 20, "gpu.0.memoryAllocated": 40,
-            "gpu.0.temp": 60, "gpu.0.powerWatts": 200, "gpu.0.powerPercent": 200 / 3,
-            "gpu.1.gpu": 7,
+            "gpu.0.temp": 72, "gpu.0.powerWatts": 200, "gpu.0.powerPercent": 200 / 3,
+            "gpu.1.gpu": 7, "gpu.1.temp": 41,
         }
     )  # fmt: skip
     assert AmdGpus(tmp_path / "none").sample() == {}

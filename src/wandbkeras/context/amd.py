@@ -42,7 +42,7 @@ def _values(card: Path) -> dict[str, float | None]:
     total, used = (_number(card / f"mem_info_vram_{name}") for name in ("total", "used"))
     sensors = next(iter(sorted(card.glob("hwmon/hwmon*"))), card)
     power = _number(sensors / "power1_average") or _number(sensors / "power1_input")
-    limit, heat = _number(sensors / "power1_cap"), _number(sensors / "temp1_input")
+    limit, heat = _number(sensors / "power1_cap"), _heat(sensors)
     return {
         "gpu": _number(card / "gpu_busy_percent"),
         "memoryReadWriteActivity": _number(card / "mem_busy_percent"),
@@ -51,6 +51,13 @@ def _values(card: Path) -> dict[str, float | None]:
         "powerWatts": None if power is None else power / 1e6,
         "powerPercent": power / limit * 100 if limit and power is not None else None,
     }
+
+
+def _heat(sensors: Path) -> int | None:
+    """Return thousandths of degrees of the memory, which W&B's client shows; else of the chip."""
+    labels = (path for path in sensors.glob("temp*_label") if _text(path) == "mem")
+    name = next((path.name.removesuffix("_label") for path in labels), "temp1")
+    return _number(sensors / f"{name}_input")
 
 
 def _number(path: Path) -> int | None:

@@ -112,7 +112,9 @@ class NvidiaGpus:
     def _errors(self, kind: int) -> tuple[Any, ...]:
         nvml = self._nvml
         where = nvml.NVML_MEMORY_LOCATION_DEVICE_MEMORY
-        return (nvml.nvmlDeviceGetMemoryErrorCounter, kind, nvml.NVML_AGGREGATE_ECC, where)
+        # Since the driver started, as W&B's client counts: errors of a GPU's whole life stay after
+        # what was broken has been replaced.
+        return (nvml.nvmlDeviceGetMemoryErrorCounter, kind, nvml.NVML_VOLATILE_ECC, where)
 
     def _ask(self, question: Callable[..., Any], *arguments: Any) -> Any:
         """Return NVML's answer; None if this GPU, or this driver, has none."""
