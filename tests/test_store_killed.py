@@ -59,6 +59,7 @@ def test_every_acknowledged_row_survives_sigkill(tmp_path: Path) -> None:
 _KILLED_AT_EVERY_STEP = """
 import os, pathlib, signal, sys
 import pyarrow.parquet
+from wandbkeras.store import columns, parquet
 from tests.disks import InterruptedDisk
 from wandbkeras.store import document, seal
 from wandbkeras.store.disk import Disk
@@ -67,6 +68,7 @@ from wandbkeras.store.process import describe_process
 from wandbkeras.store.schema import ArtifactVersion, RunInfo
 from wandbkeras.store.writer import RunWriter
 
+pyarrow.array([1])  # loads pandas where there is one: once here, not in each child
 HISTOGRAM = {"_type": "histogram", "values": [1, 2], "bins": [0.0, 1.0, 2.0]}
 
 def record(root, steps):
