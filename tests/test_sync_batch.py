@@ -14,21 +14,22 @@ import pytest
 from tests.server.process import LoopbackServer
 from tests.syncing import COMMAND, connect, held, sync, until
 from wandbkeras import Run
-from wandbkeras.sync import batch, session
+from wandbkeras.sync import batch
 from wandbkeras.sync.batch import Task, batches
-from wandbkeras.sync.upload import Upload, upload
+from wandbkeras.sync.upload import Client, Upload
 
 
 @pytest.fixture
 def uploads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many runs each start of the client took, which is still the real one."""
+    """How many runs each upload took, by the client which is still the real one."""
     counts = []
+    upload = Client.upload
 
-    def counted(folders: list[Path], **arguments: Any) -> Upload:
+    def counted(client: Client, folders: list[Path], **arguments: Any) -> Upload:
         counts.append(len(folders))
-        return upload(folders, **arguments)
+        return upload(client, folders, **arguments)
 
-    monkeypatch.setattr(session, "upload", counted)
+    monkeypatch.setattr(Client, "upload", counted)
     return counts
 
 

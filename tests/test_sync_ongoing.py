@@ -158,10 +158,10 @@ def test_a_client_says_what_its_trouble_is(server: LoopbackServer, tmp_path: Pat
     log = tmp_path / "offline-run-x" / "run-x.wandb"
     log.parent.mkdir()
     log.write_bytes(b"no log of wandb's")
-    client = Client()
+    client = Client(server.url)
     try:
         for _ in range(2):
-            said = client.upload([log.parent], base_url=server.url, timeout_s=30.0)
+            said = client.upload([log.parent], timeout_s=30.0)
             assert said.complaint is not None
             assert not said.timed_out
     finally:

@@ -16,7 +16,7 @@ from tests.wandb_file import BLOCK, FILE_HEADER, read_records
 from wandbkeras.store.schema import Row
 from wandbkeras.sync import transaction_log as log
 from wandbkeras.sync.log_rows import encode_rows
-from wandbkeras.sync.upload import upload
+from wandbkeras.sync.upload import Client
 
 FIRST_BLOCK = BLOCK - len(FILE_HEADER)
 CHUNK_HEADER = 7
@@ -106,7 +106,9 @@ def test_the_released_client_reads_every_end_of_a_block(
             lengths += [len(text) - 2, 1]
         file.write(log.exit(0, 1.0, complete=True))
     assert len(read_records(path)) == 3 + 18
-    upload([folder], base_url=wandb_server.url, scratch=tmp_path, timeout_s=30.0)
+    client = Client(wandb_server.url)
+    client.upload([folder], timeout_s=30.0)
+    client.close()
     rows = held(wandb_server, "edges").rows
     assert [row["_step"] for row in rows] == list(range(18))
     assert [len(row["text"]) for row in rows] == lengths

@@ -17,8 +17,10 @@ from tests.server.process import LoopbackServer
 from tests.syncing import ENTITY, PROJECT, connect, held, receipts, sync_one
 from wandbkeras import Artifact, Run
 from wandbkeras.errors import ConflictError, LockedError, NotVerifiedError
+from wandbkeras.sync.choice import Choice
 from wandbkeras.sync.engine import sync
 from wandbkeras.sync.options import Options, Result
+from wandbkeras.sync.readback import Server
 
 ROWS = 200
 
@@ -123,10 +125,27 @@ def test_what_another_has_sent_is_not_sent_again(
     assert_all_is_there_once(server, id_of(mine))
 
 
+def test_a_run_that_goes_on_meanwhile_is_left_to_whoever_goes_on_with_it(
+    copies: tuple[Path, Path], server: LoopbackServer
+) -> None:
+    """Its state says so before any row does."""
+    mine, _ = copies
+    sync_one(mine, choice=Choice(artifacts=False))
+
+    def go_on() -> None:
+        Server().announce(ENTITY, PROJECT, id_of(mine))
+
+    result = sync_and_meanwhile(mine, "sending", go_on)
+    assert isinstance(result.error, LockedError)
+    assert "it was finished when it was asked, and is running now" in str(result.error)
+    assert sync_one(mine).artifacts_sent == 2
+    assert_all_is_there_once(server, id_of(mine))
+
+
 def test_rows_that_arrive_twice_are_never_called_verified(
     copies: tuple[Path, Path], server: LoopbackServer
 ) -> None:
-    """In the second that the client takes to start nothing can be asked: it is said afterwards."""
+    """Between the last question and the client's own nothing is asked: it is said afterwards."""
     mine, others = copies
     result = sync_and_meanwhile(mine, "uploading", lambda: sync_one(others))
     assert len(held(server, id_of(mine)).rows) == 2 * ROWS

@@ -95,7 +95,7 @@ def deliver(batch: Sequence[Task], session: Session) -> dict[int, Result]:
             except (WandbkerasError, OSError) as error:
                 results[task.number] = failed(task.path, error, started, session)
         results |= _confirm(under_way, session)
-        said = session.upload([f for _, f in under_way.values() if f is not None], scratch)
+        said = session.upload([f for _, f in under_way.values() if f is not None])
         for number, (delivery, folder) in under_way.items():
             results[number] = _finish(delivery, None if folder is None else said)
             delivery.close()
@@ -107,10 +107,13 @@ def _confirm(
 ) -> dict[int, Result]:
     """Take the runs that somebody else has begun to send out of the upload; return their results.
 
-    Asked for all of them at the end: between the answer and the upload is as little as can be.
+    Asked for all of them at the end, of a client that has started: between the answer and the
+    upload is as little as can be.
     """
     results: dict[int, Result] = {}
     sending = {n: delivery for n, (delivery, folder) in under_way.items() if folder is not None}
+    if sending:
+        session.client().await_start(session.options.timeout_s)
     for number, delivery in sending.items():
         try:
             delivery.confirm()

@@ -82,7 +82,7 @@ class Delivery:
         self._bytes = sum(map(_log_bytes, self._folders)) + plan_bytes(content, plan)
         *first, last = self._folders
         for folder in first:
-            said = self.session.upload([folder], folder.parent)
+            said = self.session.upload([folder])
             if said.complaint or said.timed_out:
                 self._trouble = said
                 return None
@@ -193,6 +193,8 @@ class Delivery:
             keep_alive_s=options.keep_alive_s,
         )
         plan = self._with_alerts(plan)
+        if not plan.complete:
+            self.session.client().start()
         # First, because it finds damage: of what is damaged no run is made.
         self._folders = [] if plan.complete else self._rendered(plan, scratch)
         if plan.remote is None:

@@ -53,14 +53,14 @@ NOTHING = Proven()
 
 
 class Ongoing:
-    """W&B's client, kept running, and what is proven of each run, by where it goes.
+    """W&B's clients, kept running, and what is proven of each run, by where it goes.
 
     ``who`` tells other syncs who holds the lock of a run.
     """
 
     def __init__(self, who: str) -> None:
         self.who = who
-        self.client = Client()
+        self._clients: dict[str, Client] = {}
         self._proven: dict[object, Proven] = {}
 
     def proven(self, place: object, run: StoredRun) -> Proven:
@@ -79,8 +79,13 @@ class Ongoing:
         """Let the next sync ask what the server holds: more may have arrived than was seen."""
         self._proven = {k: replace(proven, remote=None) for k, proven in self._proven.items()}
 
+    def client(self, base_url: str) -> Client:
+        """Return the one that sends to a server."""
+        return self._clients.setdefault(base_url, Client(base_url))
+
     def close(self) -> None:
-        self.client.close()
+        for client in self._clients.values():
+            client.close()
 
 
 def streams_due(samples: int, lines: int) -> float:

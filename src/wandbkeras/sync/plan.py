@@ -32,6 +32,7 @@ from wandbkeras.sync.readback import Server
 from wandbkeras.sync.receipt import Level
 from wandbkeras.sync.remote import RemoteRun
 
+_ENDED = ("finished", "failed", "crashed", "killed")
 # The clocks of server and client may differ by as much.
 _QUIET_S = 120.0
 
@@ -146,19 +147,21 @@ def _missing(
 def sent_meanwhile(
     content: Content, plan: Plan, artifacts: Sequence[Artifact], server: Server
 ) -> str | None:
-    """Say what of the rows and ``artifacts`` to send the server has got since it was planned."""
+    """Say by what the server shows that somebody else sends the rows or ``artifacts`` to send."""
     place = (plan.entity, plan.destination.project, plan.destination.run_id)
     if artifacts and (remote := server.find(*place, uses=content.uses)) is not None:
         missing = {artifact.identity for artifact in missing_artifacts(content, remote)}
         for artifact in artifacts:
             if artifact.identity not in missing:
                 return f"a version of {artifact.version.name} has arrived since it was asked"
-    if plan.first_row == len(content.steps):
-        return None
-    held = server.line_count(*place)
-    if held == plan.first_row:
-        return None
-    return f"the server held {plan.first_row} rows when it was asked, and now {held}"
+    held, state = server.rows_and_state(*place)
+    if held != plan.first_row and plan.first_row < len(content.steps):
+        return f"the server held {plan.first_row} rows when it was asked, and now {held}"
+    # Unless it was this sync that began, with those that others link to.
+    is_first = len(artifacts) == len(plan.artifacts)
+    if is_first and plan.remote is not None and plan.remote.state in _ENDED and state == "running":
+        return f"it was {plan.remote.state} when it was asked, and is running now"
+    return None
 
 
 def _is_settled(content: Content, remote: RemoteRun) -> bool:

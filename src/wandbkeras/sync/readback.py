@@ -105,11 +105,11 @@ class Server:
                 console=_console(run, console),
             )
 
-    def line_count(self, entity: str, project: str, run_id: str) -> int:
-        """Return how many rows the server says that it holds of a run, 0 of none."""
+    def rows_and_state(self, entity: str, project: str, run_id: str) -> tuple[int, str | None]:
+        """Return how many rows the server says that it holds of a run, and its state."""
         with _mapped(self.base_url):
             run = self._run(entity, project, run_id)
-            return 0 if run is None else int(run.historyLineCount or 0)
+            return (0, None) if run is None else (int(run.historyLineCount or 0), str(run.state))
 
     def announce(self, entity: str, project: str, run_id: str) -> bool:
         """Make the run if it isn't there: the client that sends would hide why it can't be made.

@@ -29,7 +29,7 @@ from wandbkeras.sync.receipt import (
     receipts_directory,
 )
 from wandbkeras.sync.substitute import Substitute, read_substitute
-from wandbkeras.sync.upload import Upload, upload
+from wandbkeras.sync.upload import Client, Upload
 
 
 class Session:
@@ -51,11 +51,14 @@ class Session:
         self.base_url = configured_base_url().rstrip("/")
         self._local = threading.local()
         self._lock = threading.Lock()
+        self._clients: list[Client] = []
         self._failure: WandbkerasError | None = None
 
     def close(self) -> None:
         """End what is under way, and give back what is held."""
         self.stopping.set()
+        for client in self._clients:
+            client.close()
         self.locks.close()
 
     def server(self) -> Server:
@@ -99,29 +102,28 @@ class Session:
         continues = self.substitute(run).continues_url
         return Content(run, place, choice, proven, continues=continues)
 
-    def upload(self, folders: Sequence[Path], scratch: Path) -> Upload:
+    def client(self) -> Client:
+        """Return this thread's client that uploads."""
+        if self.ongoing is not None:
+            return self.ongoing.client(self.base_url)
+        client: Client | None = getattr(self._local, "client", None)
+        if client is None:
+            client = self._local.client = Client(self.base_url)
+            self._clients.append(client)
+        return client
+
+    def upload(self, folders: Sequence[Path]) -> Upload:
         """Upload what is rendered; nothing is said where there is nothing."""
         if not folders:
             return Upload(complaint=None, timed_out=False)
-        if self.ongoing is not None:
-            return self.ongoing.client.upload(
-                folders,
-                base_url=self.base_url,
-                timeout_s=self.options.timeout_s,
-                is_hopeless=self._is_hopeless,
-            )
-        return upload(
-            folders,
-            base_url=self.base_url,
-            scratch=scratch,
-            timeout_s=self.options.timeout_s,
-            stopping=self.stopping,
+        return self.client().upload(
+            folders, timeout_s=self.options.timeout_s, is_hopeless=self._is_hopeless
         )
 
     def _is_hopeless(self) -> bool:
         """Whether an upload had better be begun again later, when the server answers."""
-        if self.stopping.is_set():
-            return True
+        if self.stopping.is_set() or self.ongoing is None:
+            return self.stopping.is_set()
         try:
             check_reachable(self.base_url)
         except SyncError:

@@ -1,8 +1,8 @@
 """W&B's writing side: the one module that runs ``wandb sync``.
 
 Its exit status and its markers prove nothing, so none of them is looked at: what it prints is kept
-to name a cause, and reading back decides. :func:`upload` starts it for one upload; a
-:class:`Client` is kept for many, since a start takes longer than sending a few rows.
+to name a cause, and reading back decides. A :class:`Client` is started while there is still
+something else to do, and kept for many uploads, since a start takes longer than sending a few rows.
 """
 
 from __future__ import annotations
@@ -16,51 +16,50 @@ import select
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-# `python -m wandb`, ended when the process that started it ends, however that happens: then its
-# end of the pipe that is standard input here closes.
+# `python -m wandb` again and again, for each line of standard input; a line of its own says that it
+# can begin, and that one has ended. It ends when the process that started it does, however that
+# happens: then the other end of the pipe that is standard input here closes. If it is sending then,
+# it ends at once, else it has time to remove what it made in the directory for temporary files.
 _CLIENT = """
-import os, runpy, sys, threading
-
-def watch():
-    os.read(0, 1)
-    os._exit(1)
-
-threading.Thread(target=watch, daemon=True).start()
-runpy.run_module("wandb", run_name="__main__", alter_sys=True)
-"""
-# The same command again and again, for each line of standard input; a line of its own says that
-# one has ended.
-_KEPT_CLIENT = """
 import json, os, queue, sys, threading, traceback
 
+import wandb
 from wandb.cli.cli import cli
 
 lines = queue.SimpleQueue()
+is_sending = False
 
 def listen():
     for line in sys.stdin:
         lines.put(line)
-    os._exit(1)
+    if is_sending:
+        os._exit(1)
+    lines.put("null")
 
 threading.Thread(target=listen, daemon=True).start()
+try:
+    wandb.setup()  # the service behind it, so that an upload begins at once
+except Exception:
+    pass  # the upload will say it
 while True:
-    arguments = json.loads(lines.get())
+    print(sys.argv[1], flush=True)
+    if (arguments := json.loads(lines.get())) is None:
+        break
+    is_sending = True
     try:
         cli(arguments, standalone_mode=False)
     except (Exception, SystemExit):
         traceback.print_exc()
     sys.stderr.flush()
-    print(sys.argv[1], flush=True)
+    is_sending = False
 """
 _END_SECONDS = 10.0
-_GLANCE_SECONDS = 0.5
 # What wandb's log says when an answer was an error after which it asks again, by itself for ever.
 _AGAIN = "api: retrying HTTP error"
 _SILENT_SECONDS = 1.0
@@ -84,99 +83,68 @@ class Upload:
     retried: str | None = None
 
 
-def upload(
-    directories: Sequence[Path],
-    *,
-    base_url: str,
-    scratch: Path,
-    timeout_s: float,
-    stopping: threading.Event | None = None,
-    environ: Mapping[str, str] | None = None,
-) -> Upload:
-    """Upload the transaction logs in ``directories`` with the installed wandb client.
-
-    It is ended when the time is up, and when another thread sets ``stopping``.
-    ``scratch`` takes what the client writes beside: logs, caches. Credentials and settings are its
-    own (``~/.netrc``, ``WANDB_API_KEY``, …).
-    """
-    their_end, our_end = os.pipe()
-    process = subprocess.Popen(
-        [sys.executable, "-c", _CLIENT, "sync", *map(str, directories)],
-        env=_environment(base_url, scratch, environ),
-        cwd=scratch,
-        stdin=their_end,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    os.close(their_end)
-    deadline = time.monotonic() + timeout_s
-    output, timed_out = None, False
-    try:
-        while output is None:
-            left = deadline - time.monotonic()
-            try:
-                output = process.communicate(timeout=max(0.0, min(left, _GLANCE_SECONDS)))[0]
-            except subprocess.TimeoutExpired:
-                if left <= 0 or (stopping is not None and stopping.is_set()):
-                    process.kill()
-                    output, timed_out = _rest(process), True
-    finally:
-        process.kill()
-        os.close(our_end)
-    return Upload(
-        _complaint(output),
-        timed_out,
-        shared=len(directories) > 1,
-        retried=_retried(scratch) if timed_out else None,
-    )
-
-
 class Client:
-    """W&B's client, started once for many uploads to one server, one after the other.
+    """W&B's client, started once for many uploads to the server ``base_url``, one after the other.
 
     It is started anew after an upload that it had trouble with, and ends when this process does.
+    Credentials and settings are its own (``~/.netrc``, ``WANDB_API_KEY``, …).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, base_url: str) -> None:
+        self._base_url = base_url
         self._process: subprocess.Popen[bytes] | None = None
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
-        self._end = b""
+        self._mark = b""
+        self._said = b""
         self._uploads = 0
+
+    def start(self) -> None:
+        """Let it start, if it isn't there, while something else is done."""
+        if self._process is not None:
+            return
+        # Takes what it writes beside: logs, caches.
+        self._scratch = tempfile.TemporaryDirectory(prefix="wandbkeras-client-")
+        self._mark = secrets.token_hex(16).encode() + b"\n"
+        self._said, self._uploads = b"", 0
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _CLIENT, self._mark.decode().strip()],
+            env=_environment(self._base_url, Path(self._scratch.name)),
+            cwd=self._scratch.name,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def await_start(self, timeout_s: float) -> None:
+        """Return when an upload would begin at once, or never: then the upload says why."""
+        self.start()
+        self._await(time.monotonic() + timeout_s, lambda: False)
 
     def upload(
         self,
         directories: Sequence[Path],
         *,
-        base_url: str,
         timeout_s: float,
         is_hopeless: Callable[[], bool] = lambda: False,
     ) -> Upload:
-        """Upload the transaction logs in ``directories``, as :func:`upload` does.
+        """Upload the transaction logs in ``directories``; return what the client said.
 
         The client tries again for days, with pauses that grow: it is ended when the time is up, and
         once it ``is_hopeless``, which is asked every second or so while nothing is said.
         """
-        process = self._process or self._start(base_url)
-        self._uploads += 1
         deadline = time.monotonic() + timeout_s
-        output, timed_out = b"", False
+        self.start()
         try:
-            assert process.stdin is not None
-            with contextlib.suppress(BrokenPipeError):  # it has ended, and has said why
-                process.stdin.write(json.dumps(["sync", *map(str, directories)]).encode() + b"\n")
-                process.stdin.flush()
-            while self._end not in output and not timed_out:
-                if (more := self._said(deadline)) == b"":
-                    break
-                output += more or b""
-                timed_out = time.monotonic() > deadline or (more is None and is_hopeless())
-            has_ended = self._end not in output
+            timed_out = self._await(deadline, is_hopeless)
+            if not timed_out:
+                self._begin(directories)
+                timed_out = self._await(deadline, is_hopeless)
         except BaseException:
             self.close()
             raise
-        complaint = _complaint(output.replace(self._end, b""))
-        if has_ended and not timed_out and complaint is None:
+        complaint = _complaint(self._said.replace(self._mark, b""))
+        if complaint is None and not timed_out and self._mark not in self._said:
             complaint = "the client has ended"
         assert self._scratch is not None
         retried = _retried(Path(self._scratch.name)) if timed_out else None
@@ -187,6 +155,12 @@ class Client:
     def close(self) -> None:
         """End the client, whatever it does."""
         if self._process is not None:
+            if not self._is_sending:
+                assert self._process.stdin is not None
+                self._process.stdin.close()
+                self._process.stdin = None
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(_END_SECONDS)
             self._process.kill()
             _rest(self._process)
             self._process = None
@@ -195,23 +169,32 @@ class Client:
                 self._scratch.cleanup()
             self._scratch = None
 
-    def _start(self, base_url: str) -> subprocess.Popen[bytes]:
-        self._scratch = tempfile.TemporaryDirectory(prefix="wandbkeras-client-")
-        self._end = secrets.token_hex(16).encode()
-        self._uploads = 0
-        scratch = Path(self._scratch.name)
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _KEPT_CLIENT, self._end.decode()],
-            env=_environment(base_url, scratch, None),
-            cwd=scratch,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        return self._process
+    @property
+    def _is_sending(self) -> bool:
+        return self._uploads > 0 and self._mark not in self._said
 
-    def _said(self, deadline: float) -> bytes | None:
+    def _begin(self, directories: Sequence[Path]) -> None:
+        """Tell it what to upload, if it hasn't ended."""
+        assert self._process is not None and self._process.stdin is not None
+        if self._mark not in self._said:
+            return
+        self._said = b""
+        self._uploads += 1
+        with contextlib.suppress(BrokenPipeError):  # it has ended since, and has said why
+            self._process.stdin.write(json.dumps(["sync", *map(str, directories)]).encode() + b"\n")
+            self._process.stdin.flush()
+
+    def _await(self, deadline: float, is_hopeless: Callable[[], bool]) -> bool:
+        """Hear it until it can begin another upload or has ended; return True if it is given up."""
+        while self._mark not in self._said:
+            if (more := self._hear(deadline)) == b"":
+                return False
+            self._said += more or b""
+            if time.monotonic() > deadline or (more is None and is_hopeless()):
+                return True
+        return False
+
+    def _hear(self, deadline: float) -> bytes | None:
         """Return what the client prints; None if nothing comes for a moment, nothing at its end."""
         assert self._process is not None and self._process.stdout is not None
         output = self._process.stdout.fileno()
@@ -219,10 +202,10 @@ class Client:
         return os.read(output, 1 << 16) if select.select([output], [], [], wait_s)[0] else None
 
 
-def _environment(base_url: str, scratch: Path, environ: Mapping[str, str] | None) -> dict[str, str]:
+def _environment(base_url: str, scratch: Path) -> dict[str, str]:
     """Return the environment of a client that writes nothing outside of ``scratch``."""
-    env = dict(os.environ if environ is None else environ)
-    env |= {
+    env = {
+        **os.environ,
         "WANDB_BASE_URL": base_url,
         "WANDB_DIR": str(scratch),
         "WANDB_CACHE_DIR": str(scratch / "cache"),
