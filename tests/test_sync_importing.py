@@ -54,6 +54,14 @@ artifact = wandb.Artifact("data", type="dataset", metadata={"k": 1}, description
 artifact.add_file("f.txt")
 artifact.add_reference("http://127.0.0.1:1/x", checksum=False)
 run.log_artifact(artifact, aliases=["best"])
+pictures = wandb.Table(["picture"], [[wandb.Image(np.full((4, 4), 7, np.uint8))]])
+base = wandb.Artifact("base", "dataset")
+base.add(pictures, "pictures")
+run.log_artifact(base)
+view = wandb.Artifact("view", "dataset")
+view.add(pictures, "seen")
+view.add(wandb.JoinedTable(pictures, pictures, "picture"), "joined")
+run.log_artifact(view)
 run.summary["own"] = {"deep": 1}
 run.alert("title", "text")
 run.finish(exit_code=3)
@@ -107,7 +115,7 @@ def client(both: Both, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Both:
 def test_nothing_is_left_out(both: Both) -> None:
     """All rows, artifacts and files are in the run, the rest is kept and counted."""
     done = both.done
-    assert (done.rows, done.artifacts, done.left_out, done.torn) == (8, 2, (), 0)
+    assert (done.rows, done.artifacts, done.left_out, done.torn) == (8, 4, (), 0)
     assert done.files == 7  # three images, a mask, a table, f.txt, requirements.txt
     assert set(done.kept) == {"environment", "stats", "output_raw", "telemetry", "alert", "config"}
     run = StoredRun(done.path, strict=True)
@@ -128,6 +136,22 @@ def test_what_arrives_is_what_wandb_sync_brings(what: str, both: Both) -> None:
     """Member by member: rows and their values, console, media, artifacts with every byte, …"""
     assert both.ours[what] == both.theirs[what]
     assert both.theirs[what] or what == "used"
+
+
+def test_links_of_versions_lead_where_they_led(both: Both) -> None:
+    """What a version takes from another one is a reference to it, by the server's own id."""
+    runs = [held(both.server, "k3j9x2ab", project=name) for name in ("digits", "ours")]
+    theirs, ours = (
+        {
+            (artifact.name, entry["digest"], entry["ref"].split("/", 3)[3])
+            for artifact in run.logged_artifacts
+            for path, entry in (artifact.manifest or {})["contents"].items()
+            if entry.get("ref", "").startswith("wandb-artifact://")
+        }
+        for run in runs
+    )
+    assert {(name, path) for name, _, path in theirs} == {("view", "pictures.table.json")}
+    assert ours == theirs
 
 
 def test_what_wandb_itself_noted_arrives(both: Both) -> None:
@@ -171,10 +195,11 @@ def test_staged_files_that_are_gone(client: Both, tmp_path: Path) -> None:
             file.write(record)
     done = command("import", source, "-o", tmp_path / "runs", "--json")
     (found,) = printed(done)["runs"]
-    assert (done.returncode, found["artifacts"], len(found["left_out"])) == (4, 0, 2)
+    assert (done.returncode, found["artifacts"], len(found["left_out"])) == (4, 0, 4)
     assert "is not there" in found["left_out"][0]
+    assert any("links to a version that is not in the run" in text for text in found["left_out"])
     run = StoredRun(found["path"])
-    assert run.folded.failures == 2
+    assert run.folded.failures == 4
     assert "artifact_path" not in run.summary["t"]
     result = sync_one(run.path, project="without")
     assert result.error is None

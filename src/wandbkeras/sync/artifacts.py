@@ -21,6 +21,8 @@ from wandbkeras.sync.tables import RenderedTable, part_name
 
 _HEADER = b"wandb-artifact-manifest-v1\n"
 _TABLE_TYPE = "run_table"
+# How a version names one that the server doesn't have yet: by the id that the client gave it.
+CLIENT_URI = "wandb-client-artifact://"
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,9 @@ class Artifact:
 
     ``identity`` tells it from the other versions of the run, at every sync. ``files`` maps paths to
     base64 MD5s, and to W&B's digests those of references and links. ``made`` are the files that are
-    made of its tables, ``links`` the paths that are tables of other versions, by their paths in the
-    run. ``aliases`` are those that it ends with: a later version of the run takes them over.
+    made of its tables. ``links`` are the paths that are tables of other versions, by their paths in
+    the run, or files of other imported versions, by their URIs. ``aliases`` are those that it ends
+    with: a later version of the run takes them over.
     """
 
     version: ArtifactVersion
@@ -44,7 +47,7 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a table is in W&B: the artifact's name, the version's identity, the path in it."""
+    """Where something is in W&B: the artifact's name, the version's identity, the path in it."""
 
     name: str
     identity: str
@@ -55,7 +58,8 @@ class Artifacts:
     """The versions of a run, in order, and where its tables are among them.
 
     ``versions`` are those logged, by their manifests, and ``tables`` those that rows name;
-    ``rendered`` gives what W&B holds of a table by its path in the run.
+    ``rendered`` gives what W&B holds of a table by its path in the run, ``imported`` the ids that
+    imported versions have there, by their manifests.
     """
 
     def __init__(
@@ -64,16 +68,23 @@ class Artifacts:
         versions: Mapping[str, ArtifactVersion],
         tables: Sequence[StoredTable],
         rendered: Callable[[str], RenderedTable],
+        imported: Mapping[str, str],
     ) -> None:
         self._rendered = rendered
+        self._imported = imported
         self._places: dict[str, Place] = {}
+        # The name and the identity of imported versions by their ids in W&B.
+        self._targets: dict[str, tuple[str, str]] = {}
         self.all: list[Artifact] = []
         of_tables = ((table.file.path, _of_table(run_id, table)) for table in tables)
         self._add([*versions.items(), *of_tables])
 
-    def place(self, table: str) -> Place:
-        """Return where a table of the run is."""
-        return self._places[table]
+    def place(self, link: str) -> Place:
+        """Return where a table of the run is, or a file that a URI names."""
+        if link in self._places:
+            return self._places[link]
+        client_id, path = _parts(link)
+        return Place(*self._targets[client_id], path)
 
     def digest(self, version: ArtifactVersion) -> str:
         """Return the digest of any version, also of one that the run no longer keeps."""
@@ -92,7 +103,7 @@ class Artifacts:
             blocked: set[str] = set()
             ready = []
             for artifact in left:
-                targets = {self._places[table].identity for table in artifact.links.values()}
+                targets = {self.place(link).identity for link in artifact.links.values()}
                 if targets & waiting or artifact.version.name in blocked:
                     blocked.add(artifact.version.name)
                 else:
@@ -114,9 +125,11 @@ class Artifacts:
                 index = latest[version.name] = len(self.all)
                 self.all.append(artifact)
             holders.update(dict.fromkeys(((version.name, a) for a in version.aliases), index))
+            target = (version.name, self.all[index].identity)
+            if identity in self._imported:
+                self._targets[self._imported[identity]] = target
             for name, table in version.tables.items():
-                identity = self.all[index].identity
-                self._places[table.path] = Place(version.name, identity, part_name(name))
+                self._places[table.path] = Place(*target, part_name(name))
         self.all = [
             replace(artifact, aliases=tuple(a for (_, a), i in holders.items() if i == index))
             for index, artifact in enumerate(self.all)
@@ -137,7 +150,22 @@ class Artifacts:
         files = file_digests(version)
         files |= {path: base64_digest(file.md5) for path, file in made.items()}
         files |= {p: base64_digest(self._rendered(t).parts[0].md5) for p, t in links.items()}
+        for path, reference in version.references.items():
+            if _parts(reference.ref)[0] in self._targets:
+                links[path] = reference.ref
         return Artifact(version, identity, artifact_digest(files), files, made=made, links=links)
+
+
+def _parts(uri: str) -> tuple[str, str]:
+    """Return the client's id and the path that a URI of its consists of; nothing of another one.
+
+    >>> _parts("wandb-client-artifact://8a3f/t.table.json"), _parts("https://example.org/a")
+    (('8a3f', 't.table.json'), ('', ''))
+    """
+    if not uri.startswith(CLIENT_URI):
+        return "", ""
+    client_id, _, path = uri.removeprefix(CLIENT_URI).partition("/")
+    return client_id, path
 
 
 def needed_bytes(artifacts: Iterable[Artifact], files: Iterable[ArtifactFile]) -> int:

@@ -197,13 +197,13 @@ def _overlap(held: Sequence[RemoteArtifact], digests: Sequence[str]) -> Sequence
 def _linked(
     content: Content, matched: Sequence[tuple[Artifact, RemoteArtifact | None]]
 ) -> dict[str, dict[str, str]]:
-    """Return by version the URIs, by their paths, of the tables that it links to."""
+    """Return by version the URIs, by their paths, of what it links to."""
     ids = {artifact.identity: "" if held is None else held.uri_id for artifact, held in matched}
     return {
         artifact.identity: {
             path: f"wandb-artifact://{ids[place.identity]}/{place.path}"
-            for path, table in artifact.links.items()
-            for place in [content.versions.place(table)]
+            for path, link in artifact.links.items()
+            for place in [content.versions.place(link)]
         }
         for artifact, _ in matched
     }
@@ -218,7 +218,7 @@ def artifact_differences(
 ) -> list[str]:
     """Return in what ``version``, as the server holds it, differs from what was recorded.
 
-    ``links`` are the URIs of the tables that it links to, by their paths.
+    ``links`` are the URIs of what it links to, by their paths.
     """
     label = f"artifact {artifact.version.name} ({', '.join(artifact.version.aliases)})"
     if version is None:

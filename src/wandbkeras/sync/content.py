@@ -36,7 +36,7 @@ from wandbkeras.store.schema import (
 )
 from wandbkeras.store.state import Event
 from wandbkeras.store.table_names import table_step
-from wandbkeras.sync.artifacts import Artifact, Artifacts
+from wandbkeras.sync.artifacts import CLIENT_URI, Artifact, Artifacts
 from wandbkeras.sync.choice import REDACTED, Choice
 from wandbkeras.sync.console import ConsoleLine, console_lines
 from wandbkeras.sync.digests import HistoryDigest
@@ -273,7 +273,8 @@ class Content:
     def versions(self) -> Artifacts:
         """The artifact versions, also those not meant, and where the tables are among them."""
         logged = self.run.artifacts_by_manifest
-        return Artifacts(self.info.id, logged, self.tables.tables, self.tables.table)
+        ids = self.imported.details.version_ids
+        return Artifacts(self.info.id, logged, self.tables.tables, self.tables.table, ids)
 
     @cached_property
     def tables(self) -> HeldTables:
@@ -397,8 +398,8 @@ class Content:
             "sha256": table.file.sha256,
             "size": table.file.size,
             "path": path,
-            "artifact_path": f"wandb-client-artifact://{version}/{place.path}",
-            "_latest_artifact_path": f"wandb-client-artifact://{sequence}:latest/{place.path}",
+            "artifact_path": f"{CLIENT_URI}{version}/{place.path}",
+            "_latest_artifact_path": f"{CLIENT_URI}{sequence}:latest/{place.path}",
             "ncols": table.columns,
             "nrows": table.rows,
             "log_mode": "IMMUTABLE",

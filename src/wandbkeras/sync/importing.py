@@ -30,14 +30,13 @@ from wandbkeras.store.schema import (
     is_relative_path,
 )
 from wandbkeras.store.writer import RunWriter
+from wandbkeras.sync.artifacts import CLIENT_URI
 from wandbkeras.sync.imported import CLIENT_FILES_FOLDER, DETAILS, MADE_BY_CLIENT, RECORDS, Details
 from wandbkeras.sync.logged_run import LoggedArtifact, LoggedRun, read_rows, read_run
 from wandbkeras.sync.media import base64_digest
 from wandbkeras.sync.transaction_log import TransactionLog
 
 _NAME = re.compile(r"(?:offline-)?run-(\d{8}_\d{6})-(.+)")
-# How values name artifacts that the server doesn't have yet.
-_CLIENT_URI = "wandb-client-artifact://"
 
 
 @dataclass(frozen=True)
@@ -256,11 +255,12 @@ class _Writing:
             check_artifact_name(logged.name, "name")
             check_artifact_name(logged.type, "type")
             check_aliases(logged.aliases)
+            known = {*self.details.version_ids.values()}
+            if any(_names_another(entry.ref, known) for entry in logged.files.values()):
+                raise ValueError("it links to a version that is not in the run")
             for path, entry in logged.files.items():
                 if not is_relative_path(path):
                     raise ValueError(f"the path {path!r:.80} would leave it")
-                if entry.ref.startswith(_CLIENT_URI):
-                    raise ValueError("it links to a version of another artifact")
                 if not entry.local_path and not entry.ref:
                     raise ValueError(f"{path!r:.80} is in an earlier version, on the server")
                 if entry.local_path:
@@ -308,9 +308,11 @@ def _without_others(value: Any, known: set[str]) -> Any:
     """Return a value without the URIs of artifacts whose ids are not ``known``."""
     if not isinstance(value, dict) or "artifact_path" not in value:
         return value
-    return {
-        name: item
-        for name, item in value.items()
-        if not (isinstance(item, str) and item.startswith(_CLIENT_URI))
-        or re.split("[:/]", item.removeprefix(_CLIENT_URI))[0] in known
-    }
+    return {name: item for name, item in value.items() if not _names_another(item, known)}
+
+
+def _names_another(value: Any, known: set[str]) -> bool:
+    """Whether a value is the URI of an artifact whose id is not ``known``."""
+    if not isinstance(value, str) or not value.startswith(CLIENT_URI):
+        return False
+    return re.split("[:/]", value.removeprefix(CLIENT_URI))[0] not in known

@@ -11,7 +11,7 @@ from typing import Any
 
 from wandbkeras.store.layout import run_directory_name
 from wandbkeras.sync import transaction_log as log
-from wandbkeras.sync.artifacts import Artifact
+from wandbkeras.sync.artifacts import CLIENT_URI, Artifact
 from wandbkeras.sync.content import Content
 from wandbkeras.sync.log_rows import encode_rows
 from wandbkeras.sync.logged_run import kept_records, kept_run
@@ -152,11 +152,11 @@ def _references(artifact: Artifact) -> dict[str, log.ManifestEntry]:
 
 
 def _links(content: Content, artifact: Artifact) -> dict[str, log.ManifestEntry]:
-    """Return references to tables of other versions; the client asks the server which they are."""
+    """Return references to what is in other versions; the client asks the server which they are."""
     entries = {}
-    for path, table in artifact.links.items():
-        place = content.versions.place(table)
+    for path, link in artifact.links.items():
+        place = content.versions.place(link)
         version = content.client_id(place.identity, "version")
-        uri = f"wandb-client-artifact://{version}/{place.path}"
+        uri = f"{CLIENT_URI}{version}/{place.path}"
         entries[path] = log.ManifestEntry(digest=artifact.files[path], size=0, ref=uri)
     return entries
