@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.server.process import LoopbackServer
-from tests.syncing import connect, held
+from tests.syncing import connect, held, sync_one
 from wandbkeras.store.live import LiveState, read_live, write_live
-from wandbkeras.sync import live
 from wandbkeras.sync.live import LOCKS, WHO, Uploader
 from wandbkeras.sync.lock import Locks
 
@@ -20,7 +19,7 @@ def upload(path: Path, tell: Callable[[LiveState], None] = lambda state: None) -
     """Upload a run whose training has ended; return the last state."""
     gone = threading.Event()
     gone.set()
-    return Uploader(path, gone, lambda state, is_news: tell(state)).run()
+    return Uploader(path, gone, lambda state, is_news: tell(state), interval_s=0.01).run()
 
 
 def test_there_is_one_uploader_of_a_run(
@@ -31,7 +30,6 @@ def test_there_is_one_uploader_of_a_run(
 ) -> None:
     """The next one says who the first one is, and works when that has ended."""
     connect(wandb_server, tmp_path / "home", monkeypatch)
-    monkeypatch.setattr(live, "INTERVAL_S", 0.01)
     first, directory = Locks(WHO), finished / "sync" / LOCKS
     first.acquire(directory)
     said: list[str] = []
@@ -47,6 +45,22 @@ def test_there_is_one_uploader_of_a_run(
     assert (state.phase, state.arrived, state.rows, state.error) == ("ended", True, 1, None)
     assert held(wandb_server, "k3j9x2ab").state == "finished"
     assert list(directory.iterdir()) == []
+
+
+def test_a_server_that_refuses_is_no_reason_to_wait(
+    finished: Path,
+    wandb_server: LoopbackServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As a wrong key is none: what is left is told, and a sync brings it."""
+    connect(wandb_server, tmp_path / "home", monkeypatch)
+    wandb_server.add_fault("status", operation="UpsertBucket", status=403)
+    state = upload(finished)
+    assert (state.phase, state.arrived, state.pending) == ("ended", False, 1)
+    assert "the run was refused" in (state.error or "")
+    wandb_server.clear_faults()
+    assert sync_one(finished).rows_sent == 1
 
 
 def test_without_room_for_receipts_nothing_is_sent(finished: Path) -> None:

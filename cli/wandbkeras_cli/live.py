@@ -46,7 +46,22 @@ _OOM_SCORE, _MOST_OOM_SCORE = 500, 1000
     show_envvar=True,
     help="What `wandbkeras sync --on-rollback` takes.",
 )
-def live(path: Path, timeout_s: float, on_rollback: Literal["fail", "fresh-id"]) -> None:
+@click.option(
+    "--interval",
+    "interval_s",
+    envvar="WANDBKERAS_LIVE_INTERVAL",
+    type=click.FloatRange(min=0.0, min_open=True),
+    default=2.0,
+    show_default=True,
+    show_envvar=True,
+    help="The seconds from an upload to the next one.",
+)
+def live(
+    path: Path,
+    timeout_s: float,
+    on_rollback: Literal["fail", "fresh-id"],
+    interval_s: float,
+) -> None:
     """Upload the run at PATH until standard input closes, and the rest of it within --timeout.
 
     A run in live mode starts this beside itself.
@@ -72,7 +87,8 @@ def live(path: Path, timeout_s: float, on_rollback: Literal["fail", "fresh-id"])
             write_live(receipts, state)
         _print(state)
 
-    state = Uploader(path, gone, tell, Options(on_rollback=on_rollback)).run()
+    options = Options(on_rollback=on_rollback)
+    state = Uploader(path, gone, tell, options, interval_s).run()
     click.get_current_context().exit(0 if state.arrived else 6)
 
 

@@ -6,6 +6,7 @@ killed at any moment, and whatever syncs the run next goes on where it was.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -30,22 +31,25 @@ WHO = "the live uploader of this run"
 LOCKS = ".live"
 # From the end of a round to the next one; longer if the rounds would take a larger share of a
 # processor, as those of a run of millions of rows or thousands of images do.
-INTERVAL_S = 2.0
+DEFAULT_INTERVAL_S = 2.0
 SHARE = 0.1
 # A round that failed is tried again after twice the time each time, and at last as often.
 LONGEST_PAUSE_S = 30.0
 # The note says that the process lives as often.
 _NOTE_S = 30.0
-# A process that is being killed closes its files a moment before it is dead. Found running so often
-# after that, a run is one of other processes, too.
-_RUNNING_ROUNDS = 3
+# A process that is being killed closes its files a moment before it is dead. Found running for so
+# long after that, a run is one of other processes, too.
+_RUNNING_S = 5.0
+# Once the training has ended, nothing is waited for any longer than this at a time.
+_LAST_PAUSE_S = 2.0
 
 
 class Uploader:
     """Uploads the run at ``path`` until ``gone`` is set, and then the rest of it.
 
     ``gone``: the process that records has ended, or has no more to record. ``tell`` gets what is
-    new: the state, and whether it is worth a note on disk. An interrupt ends it.
+    new: the state, and whether it is worth a note on disk. An interrupt ends it. ``interval_s``
+    lies between two rounds at least, and before a round that failed is tried again.
     """
 
     def __init__(
@@ -54,8 +58,10 @@ class Uploader:
         gone: threading.Event,
         tell: Callable[[LiveState, bool], None],
         options: Options | None = None,
+        interval_s: float = DEFAULT_INTERVAL_S,
     ) -> None:
         self._path = path
+        self._interval_s = interval_s
         self._layout = Layout(path)
         self._gone = gone
         self._tell = tell
@@ -66,7 +72,7 @@ class Uploader:
         self._seen: Activity = ()
         self._looked = 0.0
         self._failures = 0
-        self._running_rounds = 0
+        self._running_since = math.inf
         self._error: WandbkerasError | None = None
 
     def run(self) -> LiveState:
@@ -98,24 +104,25 @@ class Uploader:
                 self._say(phase="waiting", error=str(error))
                 if self._gone.is_set() and not error.retryable:
                     return False
-            self._rest(INTERVAL_S)
+            self._rest(self._interval_s)
 
     def _step(self) -> bool:
         """Sync if there may be something to send, then pause; True if nothing more can come."""
         was_gone = self._gone.is_set()  # before the round: what it reads is all then
-        began = time.process_time()
+        is_first, began = not self._seen, time.process_time()
         if was_gone or self._is_due():
             self._round()
         if was_gone and self._is_over():
             return True
-        self._rest(self._pause(time.process_time() - began))
+        # What the first one takes, to import and to connect, is taken once.
+        self._rest(self._pause(0.0 if is_first else time.process_time() - began))
         return False
 
     def _is_over(self) -> bool:
         """Whether nothing is left to do now that the training has ended."""
         if self._error is not None:
             return not self._error.retryable
-        return self._state.arrived or self._running_rounds >= _RUNNING_ROUNDS
+        return self._state.arrived or time.monotonic() - self._running_since > _RUNNING_S
 
     def _rest(self, pause_s: float) -> None:
         """Wait for the next round, and say meanwhile that this process lives.
@@ -123,7 +130,7 @@ class Uploader:
         The end of the training ends the waiting; afterwards no pause is long.
         """
         if self._gone.is_set():
-            time.sleep(min(pause_s, INTERVAL_S))
+            time.sleep(min(pause_s, _LAST_PAUSE_S))
             return
         until = time.monotonic() + pause_s
         while (left_s := until - time.monotonic()) > 0:
@@ -152,7 +159,7 @@ class Uploader:
         assert receipt is not None
         self._failures = 0
         if self._gone.is_set() and receipt.state == "running":
-            self._running_rounds += 1
+            self._running_since = min(self._running_since, time.monotonic())
         self._say(
             phase="following",
             rows=receipt.rows,
@@ -184,10 +191,10 @@ class Uploader:
     def _pause(self, cpu_s: float) -> float:
         """Return how long nothing is done: the training's machine is not this process's."""
         if self._error is None or isinstance(self._error, LockedError):
-            return max(INTERVAL_S, cpu_s * (1 / SHARE - 1))
+            return max(self._interval_s, cpu_s * (1 / SHARE - 1))
         if not self._error.retryable:
             return PAUSE_FOR_SOMEBODY_S
-        return float(min(INTERVAL_S * 2.0 ** min(self._failures - 1, 10), LONGEST_PAUSE_S))
+        return float(min(self._interval_s * 2.0 ** min(self._failures - 1, 10), LONGEST_PAUSE_S))
 
     def _say(self, *, phase: Phase, **changes: Any) -> None:
         before, now = self._state, time.time()
