@@ -20,6 +20,7 @@ from wandbkeras.sync.console import console_differences
 from wandbkeras.sync.content import Content
 from wandbkeras.sync.history import history_differences
 from wandbkeras.sync.plan import Plan
+from wandbkeras.sync.reachable import check_reachable
 from wandbkeras.sync.readback import Server
 from wandbkeras.sync.remote import RemoteRun
 from wandbkeras.sync.upload import Upload
@@ -59,6 +60,8 @@ def await_arrival(
         progress(f"{content.info.id}: reading back")
         failure: SyncError
         try:
+            if said.timed_out:  # by a server that has gone, which W&B's own client asks for longer
+                check_reachable(server.base_url)
             remote, missing = _look(content, plan, server, compared)
             if remote is not None and not missing:
                 return remote
