@@ -39,6 +39,8 @@ for line in sys.stdin:
 """
 
 
+# A server that does not answer.
+NOWHERE = {"WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "0" * 40}
 SHORT = """
 import sys, wandbkeras
 run = wandbkeras.init(project="digits", dir=sys.argv[1], mode="live", live_timeout=1)
@@ -48,9 +50,16 @@ run.finish()
 """
 
 
-# Says how many uploaders there are while it has children of all kinds.
+# Records the same attempt as another process.
+BESIDE = """
+import wandbkeras
+wandbkeras.init(dir="runs", id="k3j9x2ab", resume="allow", mode="live", live_timeout=0)
+print("begun", flush=True)
+input()
+"""
+# Says how many uploaders there are while it has children of all kinds, and such a process.
 WITH_WORKERS = """
-import multiprocessing, os, psutil, sys
+import multiprocessing, os, psutil, subprocess, sys
 import wandbkeras
 
 def count(_=None):
@@ -61,7 +70,7 @@ def count(_=None):
 
 path = os.environ.get("RUN", "")
 if __name__ == "__main__":
-    run = wandbkeras.init(dir="runs", mode="live", live_timeout=0)
+    run = wandbkeras.init(dir="runs", id="k3j9x2ab", mode="live", live_timeout=0)
     path = os.environ["RUN"] = run.dir
     for how in ("fork", "spawn"):
         with multiprocessing.get_context(how).Pool(2) as pool:
@@ -70,6 +79,11 @@ if __name__ == "__main__":
         print("os.fork:", count(), flush=True)
         sys.exit()  # and so ends the run, if it were this process's
     os.wait()
+    with subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdin=-1, stdout=-1) as beside:
+        assert beside.stdout.readline() == b"begun\\n"
+        print("beside:", count(), flush=True)
+        beside.communicate(b"\\n")
+    assert beside.returncode == 0
 """
 
 
@@ -270,8 +284,7 @@ def test_a_training_that_is_ended_is_told_and_goes_on(
 
 def test_on_a_terminal_the_waiting_is_shown(store: Path) -> None:
     """What has arrived so far and what has not, until the time is up."""
-    nowhere = {"WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "0" * 40}
-    code, seen = on_a_terminal("-c", SHORT, store, env=os.environ | nowhere, program=sys.executable)
+    code, seen = on_a_terminal("-c", SHORT, store, env=os.environ | NOWHERE, program=sys.executable)
     said = plain(seen)
     assert (code, "waiting for W&B: 0 rows are verified" in said) == (0, True)
     assert "not verified in W&B yet, and 0 rows are: " in said
@@ -383,15 +396,17 @@ def test_without_an_uploader_a_run_is_recorded_offline(
 
 
 def test_processes_of_a_training_start_no_uploader(tmp_path: Path) -> None:
-    """Neither those that are forked nor those that begin anew, as workers that load data do."""
+    """Neither those that are forked or begin anew, to load data, nor one that trains beside it."""
     program = tmp_path / "train.py"
     program.write_text(WITH_WORKERS)
     done = subprocess.run(
-        [sys.executable, program],
+        [sys.executable, program, BESIDE],
         cwd=tmp_path,
-        env={**os.environ, "WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "0" * 40},
+        env=os.environ | NOWHERE | {"SLURM_JOB_ID": "7"},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert done.stdout.split() == ["fork:", "1", "spawn:", "1", "os.fork:", "1"]
+    assert done.stdout.split() == [
+        "fork:", "1", "spawn:", "1", "os.fork:", "1", "beside:", "1",
+    ]  # fmt: skip
