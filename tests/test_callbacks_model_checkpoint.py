@@ -137,6 +137,8 @@ def test_batches_are_counted_in_executions_of_several(
         ({"filepath": "m.keras", "save_weights_only": True}, r"ends in \.weights\.h5"),
         ({"filepath": "m.keras", "save_freq": 0}, "save_freq: received 0; expected epoch or a num"),
         ({"filepath": "m.keras", "save_freq": "batch"}, "save_freq: received 'batch'"),
+        ({"filepath": "m.keras", "save_best_only": "yes"}, "save_best_only: received 'yes'"),
+        ({"filepath": "m.keras", "initial_value_threshold": "a"}, "initial_value_threshold: recei"),
         ({"filepath": "m.keras", "mode": "best"}, "mode: received 'best'; expected one of auto"),
     ],
 )

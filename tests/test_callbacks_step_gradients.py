@@ -17,6 +17,7 @@ import wandbkeras
 from tests import keras_models
 from tests.exact_gradients import BATCH, BATCHES, data, expected, gradients, model
 from wandbkeras.callbacks import StepGradientHistograms
+from wandbkeras.callbacks.backends import backend_module
 from wandbkeras.callbacks.gradient_tap import EXACT, RAW
 from wandbkeras.errors import UsageError
 from wandbkeras.store.reader import StoredRun
@@ -264,6 +265,24 @@ def test_an_optimizer_that_can_not_be_followed_is_said(
     model(Unseen()).fit(X, Y, BATCH, epochs=2, verbose=0, callbacks=[part])
     assert (rows_of(stored(run)), part.failures) == ([], 2)
     assert capfd.readouterr().err.count("pass training_data=") == 1
+
+
+def test_a_step_whose_gradients_can_not_be_counted_goes_on(
+    start: Start, stored: Stored, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The weights become what they would have become; the end of the epoch says what failed."""
+
+    def fail(*arguments: Any) -> None:
+        raise RuntimeError("no place to count in")
+
+    monkeypatch.setattr(backend_module().UpdateCounter, "record", fail)
+    run, part, followed, alone = start(), StepGradientHistograms(), model(SGD()), model(SGD())
+    for made, parts in ((followed, [part]), (alone, [])):
+        made.fit(X, Y, BATCH, epochs=2, verbose=0, shuffle=False, callbacks=parts)
+    for one, other in zip(followed.get_weights(), alone.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert (rows_of(stored(run)), part.failures) == ([], 2)
+    assert capfd.readouterr().err.count("RuntimeError: no place to count in") == 1
 
 
 @pytest.mark.parametrize("frequency", [0, -1, 1.5, "4", True])

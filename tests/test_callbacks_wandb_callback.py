@@ -88,11 +88,16 @@ def test_an_unknown_argument_is_refused(arguments: dict[str, Any], message: str)
             "gradient_frequency: received 0; expected a number of steps from 1",
         ),
         ({"log_gradients": True, "training_data": 3}, "training_data: received int; expected"),
+        ({"monitor": None}, "monitor: received None; expected a string"),
+        ({"log_best_prefix": True}, "log_best_prefix: received True; expected a string"),
+        ({"batch_prefix": None}, "batch_prefix: received None; expected a string"),
+        ({"verbose": "yes"}, "verbose: received 'yes'; expected 0 or 1"),
+        ({"save_weights_only": "a.h5"}, "save_weights_only: received 'a.h5'; expected True or F"),
+        ({"infer_missing_processors": 3}, "infer_missing_processors: received 3; expected True or"),
+        ({"find_validation_data": 3}, "find_validation_data: received 3; expected True or False"),
     ],
 )
-def test_wrong_arguments_for_histograms_are_refused(
-    arguments: dict[str, Any], message: str
-) -> None:
+def test_wrong_arguments_are_refused(arguments: dict[str, Any], message: str) -> None:
     """At once, with what was received and what is expected."""
     with pytest.raises(UsageError, match=message):
         WandbCallback(**arguments)

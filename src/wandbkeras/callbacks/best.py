@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 
+from wandbkeras.callbacks.arguments import checked_string
 from wandbkeras.callbacks.part import Part, never_raises
 from wandbkeras.errors import UsageError
 
@@ -49,8 +50,10 @@ class BestMetric(Part):
         super().__init__()
         if mode not in MODES:
             raise UsageError(f"mode: received {mode!r}; expected one of {', '.join(MODES)}")
-        self.monitor = monitor
+        self.monitor = checked_string("monitor", monitor)
         self.mode = mode
+        if log_best_prefix is not None:
+            checked_string("log_best_prefix", log_best_prefix)
         self.log_best_prefix = log_best_prefix
         self.best: Best | None = None
         self.improved = False

@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 
+from wandbkeras.callbacks.arguments import checked_flag, checked_verbose
 from wandbkeras.callbacks.background import Clone, NewestWins, NotClonedError
 from wandbkeras.callbacks.best import BestMetric
 from wandbkeras.callbacks.part import Part, never_raises
@@ -66,15 +67,12 @@ class BestCheckpoint(Part):
         background: bool = False,
     ) -> None:
         super().__init__()
-        for name, value in (("save_optimizer", save_optimizer), ("background", background)):
-            if not isinstance(value, bool):
-                raise UsageError(f"{name}: received {value!r}; expected True or False")
         self.keep = _checked_keep(keep)
         self.best = best
-        self.save_weights_only = bool(save_weights_only)
-        self.verbose = verbose
-        self.save_optimizer = save_optimizer
-        self.background = background
+        self.save_weights_only = checked_flag("save_weights_only", save_weights_only)
+        self.verbose = checked_verbose(verbose)
+        self.save_optimizer = checked_flag("save_optimizer", save_optimizer)
+        self.background = checked_flag("background", background)
         self._thread: NewestWins | None = None  # made when needed: a callback may be copied before
         self._clone: Clone | None = None
         self._is_cloned = False

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from wandbkeras.callbacks.arguments import checked_flag
 from wandbkeras.callbacks.batches import Batch, Batches
 from wandbkeras.callbacks.evaluation_columns import (
     Column,
@@ -107,7 +108,9 @@ class EvaluationTables(Part):
         self.prediction_row_processor = _checked_processor(
             "prediction_row_processor", prediction_row_processor
         )
-        self.infer_missing_processors = bool(infer_missing_processors)
+        self.infer_missing_processors = checked_flag(
+            "infer_missing_processors", infer_missing_processors
+        )
         self._validation: _Validation | None = None
         self._has_begun = False
         self._has_trained = False

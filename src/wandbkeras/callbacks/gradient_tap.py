@@ -94,12 +94,16 @@ class GradientTap:
                 del own[name]
 
     def _count(self, optimizer: Any, gradients: Any, variables: Any) -> None:
-        """Hand on what is there; what fails here must not fail the step."""
+        """Hand on what is there.
+
+        Keras calls this within its own step, where no hook's guard is around it. So what fails is
+        kept for the end of the epoch, where a hook raises it, and the step goes on.
+        """
         try:
             known = optimizer._trainable_variables if variables is None else variables
             pairs = [(v, g) for v, g in zip(known, gradients, strict=True) if g is not None]
             self.counter.record(optimizer, *zip(*pairs, strict=True))
-        except Exception as error:  # noqa: BLE001 - inside of the training step
+        except Exception as error:  # noqa: BLE001 - the callback's edge within the step
             self.error = error
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import keras
 
+from wandbkeras.callbacks.arguments import checked_number, checked_string
 from wandbkeras.callbacks.batch_order import BatchOrder
 from wandbkeras.callbacks.part import Part, never_raises
-from wandbkeras.errors import UsageError
 from wandbkeras.recording.recorder import Run
 from wandbkeras.recording.values import plain_value
 
@@ -32,15 +32,10 @@ class MetricsLogger(Part):
 
     def __init__(self, log_batch_frequency: int | None = None, batch_prefix: str = "") -> None:
         super().__init__()
-        if log_batch_frequency is not None and (
-            type(log_batch_frequency) is not int or log_batch_frequency < 1
-        ):
-            raise UsageError(
-                f"log_batch_frequency: received {log_batch_frequency!r}; expected a number of "
-                "batches from 1, or None"
-            )
-        self.log_batch_frequency = log_batch_frequency
-        self.batch_prefix = batch_prefix
+        self.log_batch_frequency = checked_number(
+            "log_batch_frequency", log_batch_frequency, "batches"
+        )
+        self.batch_prefix = checked_string("batch_prefix", batch_prefix)
         self.epochs_done = 0
         self._batches_before_epoch = 0
         self._batches_in_epoch = 0

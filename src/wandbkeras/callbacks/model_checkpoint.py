@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 
+from wandbkeras.callbacks.arguments import checked_flag, checked_verbose
 from wandbkeras.callbacks.best import Best, BestMetric
 from wandbkeras.callbacks.part import Part, never_raises
 from wandbkeras.callbacks.saving import how_to_load, saved_bytes, write_durably, write_model
@@ -68,13 +69,13 @@ class WandbModelCheckpoint(Part):
                 f"save_freq: received {save_freq!r}; expected epoch or a number of batches from 1"
             )
         self.filepath = os.fspath(filepath)
-        self.verbose = verbose
-        self.save_best_only = bool(save_best_only)
-        self.save_weights_only = bool(save_weights_only)
+        self.verbose = checked_verbose(verbose)
+        self.save_best_only = checked_flag("save_best_only", save_best_only)
+        self.save_weights_only = checked_flag("save_weights_only", save_weights_only)
         self.save_freq = save_freq
         self._best = BestMetric(monitor, mode, log_best_prefix=None)
         if initial_value_threshold is not None:
-            self._best.best = Best(-1, float(initial_value_threshold))
+            self._best.best = Best(-1, _checked_threshold(initial_value_threshold))
         self._epoch = 0
         self._last_batch = -1
         self._batches_unsaved = 0
@@ -178,3 +179,12 @@ class WandbModelCheckpoint(Part):
                 f"({', '.join(logs) or 'there are none'}): every model is saved, not only the best",
                 file=sys.stderr,
             )
+
+
+def _checked_threshold(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise UsageError(
+            f"initial_value_threshold: received {value!r:.80}; expected a number, or None"
+        ) from None

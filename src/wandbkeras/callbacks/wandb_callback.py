@@ -139,7 +139,8 @@ class WandbCallback(AnyKerasCallback):
         gradients = _gradient_part(
             log_gradients, training_data, gradient_batches, gradient_frequency
         )
-        data = ValidationData(validation_data, generator, validation_steps, find_validation_data)
+        may_look = checked_flag("find_validation_data", find_validation_data)
+        data = ValidationData(validation_data, generator, validation_steps, may_look)
         examples = Examples(data, input_type, output_type, labels, class_colors, predictions)
         tables = EvaluationTables(
             data,
