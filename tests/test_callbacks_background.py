@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import random
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -209,6 +210,20 @@ def test_a_callback_can_be_copied_before_it_trains(start: Start, stored: Stored)
     fit(model(run_eagerly=True), callback, epochs=1)
     run.finish()
     assert len(stored(run).artifacts) == 1
+
+
+def test_the_users_random_numbers_are_left_alone(start: Start) -> None:
+    """Making the clone draws seeds for its layers, and gives back the generators as they were."""
+
+    def drawn(*callbacks: Any) -> tuple[float, float]:
+        made = model()
+        random.seed(1)
+        np.random.seed(1)
+        fit(made, *callbacks, epochs=1, shuffle=False)
+        return random.random(), np.random.random()
+
+    start()
+    assert drawn(WandbCallback("loss", save_model="background")) == drawn()
 
 
 def test_another_model_is_cloned_anew(start: Start, stored: Stored) -> None:

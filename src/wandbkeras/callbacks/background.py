@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from wandbkeras.callbacks.randomness import untouched_randomness
 from wandbkeras.callbacks.saving import state_of, write_model
 from wandbkeras.errors import WandbkerasError
 
@@ -32,7 +33,8 @@ class Clone:
         # What `from_config` of a user's class may raise.
         errors = (TypeError, ValueError, AttributeError, LookupError, RuntimeError)
         try:
-            with keras.device("cpu"):
+            # Keras draws the seeds of a new layer from Python's own generator.
+            with untouched_randomness(), keras.device("cpu"):
                 self._model = keras.models.clone_model(model)
                 if optimizer and getattr(model, "optimizer", None) is not None:
                     self._model.compile_from_config(model.get_compile_config())

@@ -15,7 +15,8 @@ def untouched_randomness() -> Iterator[None]:
     """Put the global generators of Python, NumPy and Torch back when the context ends.
 
     Reading data may draw from them: a Torch DataLoader does each time it is iterated, a user's
-    dataset may when it augments. Training must go on with the numbers it would have had.
+    dataset may when it augments; and so does making a layer. Training must go on with the numbers
+    it would have had.
     """
     torch = sys.modules.get("torch")
     python, numpy = random.getstate(), np.random.get_state()
