@@ -101,6 +101,19 @@ def draw_examples(run: StoredRun) -> Any:
     return figure
 
 
+def draw_masks(run: StoredRun) -> Any:
+    images = [_pixels(row["image"]) for row in run.table("examples").to_pylist()]
+    figure, places = plt.subplots(3, len(images) // 3, figsize=(4.5, 3.2))
+    names = ["input", "prediction", "reference"]
+    for number, image in enumerate(images):
+        place = places[number % 3, number // 3]
+        place.imshow(image, cmap="gray", vmin=0, vmax=255)
+        place.set(xticks=[], yticks=[])
+        if number < len(names):
+            place.set_ylabel(names[number], rotation=0, ha="right", va="center")
+    return figure
+
+
 def draw_evaluation(run: StoredRun) -> Any:
     rows = run.table("validation_predictions").to_pylist()[:6]
     (version,) = (v for v in run.artifacts if v.name == "wb_validation_data")
@@ -152,6 +165,7 @@ PICTURES: dict[str, Callable[[StoredRun], Any]] = {
     "weights": draw_weights,
     "gradients": draw_gradients,
     "examples": draw_examples,
+    "masks": draw_masks,
     "evaluation": draw_evaluation,
     "graph": draw_graph,
 }
