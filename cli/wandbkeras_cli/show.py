@@ -27,6 +27,7 @@ from wandbkeras.store.tables import StoredTable
 from wandbkeras.sync.receipt import sync_state
 from wandbkeras_cli.output import human_size, json_option, print_json, print_table, say
 from wandbkeras_cli.paths import find_run, one_run
+from wandbkeras_cli.system_metrics import describe_system_metrics, print_system_metrics
 
 _WIDTH = 100
 
@@ -77,6 +78,7 @@ def describe(run: StoredRun) -> dict[str, Any]:
         "config": run.config,
         "summary": run.summary,
         "streams": [_stream(run, stream) for stream in STREAMS],
+        "system_metrics": describe_system_metrics(run),
         "tables": _tables(run.tables()),
         "artifacts": [
             {
@@ -192,6 +194,7 @@ def _print(run: dict[str, Any]) -> None:
             for s in run["streams"]
         ],
     )
+    print_system_metrics(run["system_metrics"])
     if run["tables"]:
         click.echo()
         print_table(
