@@ -18,6 +18,7 @@ import psutil
 from wandbkeras.context.amd import AmdGpus
 from wandbkeras.context.cgroup import JobLimits, job_limits
 from wandbkeras.context.nvidia import NvidiaGpus
+from wandbkeras.context.process_tree import processes_below
 
 _MB, _GB = 1 << 20, 1 << 30
 _PSEUDO = ("loop", "ram", "zram")
@@ -59,7 +60,7 @@ class Machine:
         in memory, threads, and their ids."""
         spent, resident, threads, pids = 0.0, 0, 0, set()
         seconds: dict[Any, float] = {}
-        for process in (self._process, *self._process.children(recursive=True)):
+        for process in (self._process, *processes_below(self._process)):
             with suppress(psutil.Error), process.oneshot():
                 times = process.cpu_times()
                 key = (process.pid, process.create_time())
