@@ -28,6 +28,7 @@ print("the key is", os.environ["MY_API_KEY"], flush=True)
 os.write(1, b"in two pieces: sesa")
 os.write(1, b"me-open\\n")
 ctypes.CDLL(None).puts(b"from C")
+os.write(1, b"no \\xff text\\n")
 print("last", end="")
 print("an error", file=sys.stderr)
 run.finish()
@@ -41,6 +42,7 @@ RECORDED = [
     "the key is ***",
     "in two pieces: ***",
     "from C",
+    "no \N{REPLACEMENT CHARACTER} text",
     "last",
 ]
 KEY = {"MY_API_KEY": "sesame-open"}

@@ -162,6 +162,22 @@ def test_what_fails_costs_nothing_else(tmp_path: Path, monkeypatch: pytest.Monke
     assert found.environment.cpu.count_logical == os.cpu_count()
 
 
+def test_a_user_without_a_name_is_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that runs under one: nothing is missing then, and nothing is said."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 1_234_567)
+    found = find_environment(Program.now(), tmp_path, save_code=True)
+    assert (found.environment.user, found.failures) == ("1234567", [])
+
+
+def test_an_argument_that_is_a_key_is_masked(tmp_path: Path) -> None:
+    """As on the console: by what variables that look like keys hold."""
+    program = Program(("train.py", "--key=sesame-open"), tmp_path, {"MY_API_KEY": "sesame-open"})
+    found = find_environment(program, tmp_path, save_code=True)
+    assert found.environment.args == ["--key=***"]
+
+
 @pytest.mark.usefixtures("recorded")
 def test_it_is_in_a_run_that_was_killed(tmp_path: Path) -> None:
     """Once it is there it survives SIGKILL: nobody has to finish the run."""
@@ -263,5 +279,8 @@ def test_a_diff_that_is_not_recorded_is_said(
     found = stored(run)
     assert DIFF not in found.files
     reasons = [e.body["reason"] for e in found.events() if e.type == "failure"]
-    assert len(reasons) == 1 and "the diff of what is not committed has 10000" in reasons[0]
+    assert (
+        len(reasons) == 1
+        and "the diff of what is not committed has more than 10000000 bytes" in reasons[0]
+    )
     assert capsys.readouterr().err.count("the diff of what is not committed") == 1

@@ -59,6 +59,43 @@ def test_what_is_not_committed_is_a_patch(repository: Path, staged: bool) -> Non
     assert (repository / "train.py").read_text() == "lr = 2 # é\n"
 
 
+def test_a_patch_can_be_applied_whatever_git_shows_its_user(repository: Path) -> None:
+    """Neither colours, prefixes nor a program that makes text of files get into it."""
+    (repository / ".gitattributes").write_text("*.py diff=shown\n")
+    for name, value in (
+        ("color.ui", "always"),
+        ("diff.noprefix", "true"),
+        ("diff.shown.textconv", "wc"),
+        ("diff.external", "false"),
+    ):
+        git(repository, "config", name, value)
+    (repository / "train.py").write_text("lr = 3\n")
+    found = find_repository(repository, with_diff=True)
+    assert found is not None and found.diff is not None
+    assert found.diff.splitlines()[-4:] == [
+        b"+++ b/train.py", b"@@ -1 +1 @@", b"-lr = 1", b"+lr = 3",
+    ]  # fmt: skip
+
+
+def test_a_checked_out_commit_and_a_submodule_are_repositories(repository: Path) -> None:
+    """A detached HEAD has its commit; a program in a submodule is of that."""
+    outer = repository.parent / "outer"
+    outer.mkdir()
+    git(outer, "init", "-q")
+    git(outer, "-c", "protocol.file.allow=always", "submodule", "add", "-q", str(repository))
+    git(outer, "commit", "-q", "-m", "outer")
+    git(repository, "checkout", "-q", "--detach")
+    first = git(repository, "rev-parse", "HEAD").strip()
+    for directory in (repository, outer / "code"):
+        found = find_repository(directory, with_diff=True)
+        assert found is not None and found.root.samefile(directory)
+        assert (found.git.commit, found.git.dirty) == (first, False)
+    (outer / "code" / "train.py").write_text("lr = 4\n")
+    whole = find_repository(outer, with_diff=True)
+    assert whole is not None and whole.diff is not None
+    assert b"+lr = 4" in whole.diff
+
+
 def test_no_code_is_taken_where_that_is_not_wanted(repository: Path) -> None:
     """Without the diff, that there was one is still said."""
     (repository / "train.py").write_text("lr = 2\n")
@@ -94,4 +131,4 @@ def test_a_diff_that_is_too_large_is_not_taken_and_counted(repository: Path) -> 
     (repository / "train.py").write_text("x" * (DIFF_BYTES + 1))
     found = find_repository(repository, with_diff=True)
     assert found is not None and found.diff is None
-    assert found.too_large > DIFF_BYTES
+    assert found.is_too_large

@@ -84,6 +84,19 @@ def test_the_traceback_of_a_with_block_is_kept(
     assert len(found.traceback) == 65_536
 
 
+def test_a_key_in_a_traceback_is_masked(
+    start: Callable[..., Run],
+    stored: Callable[[Run], StoredRun],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What the console hides is not told by the exception either."""
+    monkeypatch.setenv("MY_API_KEY", "sesame-open")
+    run = start()
+    with pytest.raises(ValueError), run:
+        raise ValueError("sesame-open is no key")
+    assert str(stored(run).traceback).endswith("ValueError: *** is no key\n")
+
+
 def test_a_run_that_goes_on_well_has_no_traceback(
     start: Callable[..., Run], stored: Callable[[Run], StoredRun]
 ) -> None:

@@ -18,6 +18,7 @@ from wandbkeras.context.amd import AmdGpus
 from wandbkeras.context.cgroup import job_limits
 from wandbkeras.context.edge import attempted
 from wandbkeras.context.git import DIFF_BYTES, Repository, find_repository
+from wandbkeras.context.masking import Masking
 from wandbkeras.context.nvidia import NvidiaGpus
 from wandbkeras.context.program import Program
 from wandbkeras.context.scheduler import find_container, find_scheduler
@@ -72,11 +73,12 @@ def find_environment(program: Program, run_directory: Path, *, save_code: bool) 
         return None if inside.startswith("..") else readable(inside)
 
     found = None if program.environ.get("WANDB_DISABLE_GIT") else known(repository)
-    if found is not None and found.too_large:
+    if found is not None and found.is_too_large:
         failures.append(
-            f"the diff of what is not committed has {found.too_large} bytes, and is not recorded: "
-            f"expected {DIFF_BYTES} at most"
+            f"the diff of what is not committed has more than {DIFF_BYTES} bytes, and is not "
+            "recorded"
         )
+    hide = Masking(program.environ).hide
     installed = known(packages.installed) or {}
     gpus, cuda = known(_gpus) or ([], None)
     container, image = known(containers) or (None, None)
@@ -85,7 +87,7 @@ def find_environment(program: Program, run_directory: Path, *, save_code: bool) 
         python=f"{platform.python_implementation()} {platform.python_version()}",
         executable=readable(sys.executable),
         program=readable(program.path),
-        args=[readable(argument) for argument in program.args[1:]],
+        args=[hide(readable(argument)) for argument in program.args[1:]],
         code_path=known(code_path),
         directory=readable(program.directory),
         host=readable(platform.node()),
@@ -113,7 +115,10 @@ def _os() -> str:
 
 
 def _user() -> str:
-    return readable(getpass.getuser())
+    try:
+        return readable(getpass.getuser())
+    except (KeyError, OSError):  # a container may run under a number that has no name
+        return str(os.getuid())
 
 
 def _cpu() -> Cpu:

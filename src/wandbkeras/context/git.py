@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,15 @@ from wandbkeras.store.environment import Git
 _SECONDS = 20.0
 # More is data that was committed, not code.
 DIFF_BYTES = 10_000_000
+# Whatever is configured for people to read, it can be applied.
+_AS_A_PATCH = (
+    "--no-ext-diff",
+    "--no-textconv",
+    "--no-color",
+    "--src-prefix=a/",
+    "--dst-prefix=b/",
+    "--submodule=diff",
+)
 _USER = re.compile(r"^([a-z][a-z0-9+.-]*://)[^/@]*@", re.IGNORECASE)
 
 
@@ -21,13 +31,13 @@ _USER = re.compile(r"^([a-z][a-z0-9+.-]*://)[^/@]*@", re.IGNORECASE)
 class Repository:
     """``root`` is its directory; ``diff`` what is not committed, None if nothing is.
 
-    Or if it has more than :data:`DIFF_BYTES`: then ``too_large`` says how many.
+    Or if it has more than :data:`DIFF_BYTES`: then it ``is_too_large``.
     """
 
     root: Path
     git: Git
     diff: bytes | None = None
-    too_large: int = 0
+    is_too_large: bool = False
 
 
 def find_repository(directory: Path, *, with_diff: bool) -> Repository | None:
@@ -42,11 +52,10 @@ def find_repository(directory: Path, *, with_diff: bool) -> Repository | None:
     dirty = None if status is None else bool(status)
     diff = None
     if with_diff and dirty and commit:
-        diff = _git(root, "diff", "--no-ext-diff", "--no-color", "--submodule=diff", "HEAD")
-    size = len(diff or b"")
+        diff = _git(root, "diff", *_AS_A_PATCH, "HEAD")
     git = Git(commit=commit, remote=remote and without_credentials(remote), dirty=dirty)
-    if size > DIFF_BYTES:
-        return Repository(root, git, too_large=size)
+    if len(diff or b"") > DIFF_BYTES:
+        return Repository(root, git, is_too_large=True)
     return Repository(root, git, diff or None)
 
 
@@ -62,21 +71,30 @@ def without_credentials(url: str) -> str:
 
 
 def _git(directory: Path, *arguments: str) -> bytes | None:
-    """Return what git prints; None if it fails."""
+    """Return what git prints, at most a byte more than a diff may have; None if it fails."""
     # Reading takes no lock, and starts no program that the repository names.
     command = ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", *arguments]
     try:
-        done = subprocess.run(
+        git = subprocess.Popen(
             command,
             cwd=directory,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            timeout=_SECONDS,
         )
-    except (OSError, subprocess.SubprocessError):
+    except OSError:
         return None
-    return done.stdout if done.returncode == 0 else None
+    patience = threading.Timer(_SECONDS, git.kill)
+    patience.daemon = True
+    with git:
+        patience.start()
+        assert git.stdout is not None
+        printed = git.stdout.read(DIFF_BYTES + 1)
+        is_too_large = len(printed) > DIFF_BYTES
+        if is_too_large:  # data, perhaps more than there is memory
+            git.kill()
+    patience.cancel()
+    return printed if git.returncode == 0 or is_too_large else None
 
 
 def _text(output: bytes | None) -> str | None:

@@ -6,11 +6,13 @@ out are watched, each passed on unchanged: ``sys.excepthook`` and ``sys.exit``.
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback as tracebacks
 from types import TracebackType
 from typing import Any, NoReturn
 
+from wandbkeras.context.masking import Masking
 from wandbkeras.store.checks import readable
 
 # The frames that matter most are the last ones.
@@ -63,10 +65,12 @@ def exit_code_of(error: BaseException | None) -> int:
 def traceback_of(error: BaseException | None) -> str | None:
     """Return what Python prints of ``error``, its end if it is long; None if it prints nothing.
 
+    As on the console, values of variables that look like keys are masked.
+
     >>> traceback_of(SystemExit(3)), traceback_of(ValueError("no"))
     (None, 'ValueError: no\\n')
     """
     if error is None or isinstance(error, SystemExit):
         return None
     text = "".join(tracebacks.format_exception(type(error), error, error.__traceback__))
-    return readable(text[-_TRACEBACK_CHARACTERS:])
+    return readable(Masking(os.environ).hide(text)[-_TRACEBACK_CHARACTERS:])
