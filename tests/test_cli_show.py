@@ -55,10 +55,19 @@ def test_a_run_is_shown_in_detail(run: Layout, show: Command) -> None:
             "ATTEMPT  WRITER",
             "STREAM      ROWS  COLUMNS  PARTS  SIZE\nhistory     9     8        1",
             "TABLE  KIND   TIMES  LAST STEP  ROWS  SIZE\ntable  table  1      5          3",
-            "ARTIFACT  TYPE   ALIASES  FILES  TABLES  SIZE\nmodel     model  -        1      1",
+            "ARTIFACT  TYPE   ALIASES  FILES  REFERENCES  TABLES  SIZE\n"
+            "model     model  -        1      0           1",
         )
     ]
     assert places == sorted(places)
+
+
+def test_references_and_saved_files_are_shown(show: Command) -> None:
+    """What an artifact only points to is counted; a file that was saved has its name."""
+    root = Path(__file__).parent / "golden/version-1/run-20261124_054500-w0rk3rs1"
+    _, out, _ = show(root)
+    assert "model     model    latest, best  1      1           0" in out
+    assert "FILE           SIZE\ncode/train.py  7 B\n" in out
 
 
 def test_a_run_is_found_by_its_directory_too(run: Layout, show: Command) -> None:

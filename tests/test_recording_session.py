@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import wandbkeras
-from wandbkeras.errors import RunExistsError, WandbkerasError
+from wandbkeras.errors import RunExistsError, UsageError, WandbkerasError
 from wandbkeras.store.directory import Store
 from wandbkeras.store.reader import StoredRun
 
@@ -118,10 +118,13 @@ def test_an_id_is_used_again_only_to_go_on(start: Start, store: Path) -> None:
     assert len(Store(store).runs()) == 1
 
 
-def test_must_resume_needs_a_run(start: Start) -> None:
-    """``must`` refuses an id that is not in the store."""
+def test_must_resume_needs_a_run(start: Start, store: Path) -> None:
+    """``must`` refuses an id that is not in the store, and to guess one."""
     with pytest.raises(RunExistsError, match='resume="must", but it is not in'):
         start(id="k3j9x2ab", resume="must")
+    with pytest.raises(UsageError, match='resume="must" without an id'):
+        start(resume="must")
+    assert Store(store).runs() == []
 
 
 @pytest.mark.parametrize("resume", ["allow", "must", "auto", True])

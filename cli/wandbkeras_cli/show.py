@@ -86,6 +86,7 @@ def describe(run: StoredRun) -> dict[str, Any]:
                 "type": version.type,
                 "aliases": list(version.aliases),
                 "files": len(version.files),
+                "references": len(version.references),
                 "tables": len(version.tables),
                 "size": sum(file.size for file in version.files.values())
                 + sum(table.size for table in version.tables.values()),
@@ -207,19 +208,20 @@ def _print(run: dict[str, Any]) -> None:
     if run["artifacts"]:
         click.echo()
         print_table(
-            ("ARTIFACT", "TYPE", "ALIASES", "FILES", "TABLES", "SIZE"),
+            ("ARTIFACT", "TYPE", "ALIASES", "FILES", "REFERENCES", "TABLES", "SIZE"),
             [
                 (
-                    a["name"],
-                    a["type"],
-                    ", ".join(a["aliases"]) or "-",
-                    str(a["files"]),
-                    str(a["tables"]),
+                    *(a["name"], a["type"], ", ".join(a["aliases"]) or "-"),
+                    *(str(a[name]) for name in ("files", "references", "tables")),
                     _size(a),
                 )
                 for a in run["artifacts"]
             ],
         )
+    if run["files"]:
+        click.echo()
+        files = [(name, human_size(size)) for name, size in run["files"].items()]
+        print_table(("FILE", "SIZE"), files)
     _print_alerts(run)
     if run["traceback"]:
         click.echo("\ntraceback")

@@ -197,6 +197,11 @@ def _join(existing: StoredRun, make_writer: Callable[..., RunWriter]) -> Run:
 
 def _find(settings: Settings) -> StoredRun | None:
     """Return the run to go on with, if there is one and ``resume`` allows it."""
+    if settings.resume == "must" and not settings.id_given:
+        raise UsageError(
+            'init: resume="must" without an id: which run is to go on can\'t be known; pass id=… '
+            'or set WANDB_RUN_ID, or pass resume="auto" to go on with the latest that crashed'
+        )
     if not settings.id_given and settings.resume != "auto":
         return None
     # Reading needs pyarrow, which takes longer to import than all the rest.
