@@ -163,3 +163,32 @@ def test_workers_that_begin_at_once_write_one_attempt(store: Path, earlier: bool
     assert rows == [{"a": i, "b": i, "c": i, "d": i} for i in range(5)]
     assert {view.number for view in run.attempts} == {0, 1} if earlier else {0}
     assert (run.state, run.damage) == ("finished", [])
+
+
+def test_two_launches_of_one_run_are_told(
+    start: Start, store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The later one counts, nothing of the other is overwritten, and one line says so."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _TOGETHER, str(store), "a"],
+        env={**os.environ, "SLURM_JOB_ID": "another launch"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        _in_step([other], "ready")
+        assert other.stdout is not None
+        assert other.stdout.readline() == "open\n"
+        run = start(id="k3j9x2ab", resume="allow")
+        (line,) = capsys.readouterr().err.splitlines()
+        assert f"process {other.pid} on " in line
+        assert "what it logs from step 0 on is kept but no longer counts" in line
+        run.log({"b": 1})
+        assert other.stdin is not None
+        print("go on", file=other.stdin, flush=True)
+    run.finish()
+    found = Store(store).run("k3j9x2ab")
+    assert [(row.step, row.attempt, row.values) for row in found.rows()] == [(0, 1, {"b": 1})]
+    assert [view.state.rows for view in found.attempts] == [5, 1]
+    start(id="k3j9x2ab", resume="allow").finish()
+    assert capsys.readouterr().err == ""

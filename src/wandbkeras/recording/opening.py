@@ -7,6 +7,7 @@ file.
 from __future__ import annotations
 
 import secrets
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -169,8 +170,22 @@ def _resume(existing: StoredRun, make_writer: Callable[..., RunWriter], number: 
         resume=state.to_resume_body(),
         begin=number,
     )
+    if existing.state == "running":
+        _say_that_two_write(existing, first_step)
     return Run(
         existing.info, writer, first_step=first_step, runtime=state.runtime, earlier=existing
+    )
+
+
+def _say_that_two_write(existing: StoredRun, first_step: int) -> None:
+    """Say that a process of another launch has not ended: of two attempts the later one counts."""
+    state = existing.folded
+    process, age = state.process, max(0.0, time.time() - state.last_seen)
+    print(  # noqa: T201
+        f"wandbkeras: run {existing.info.id!r}: process {process.get('pid')} on "
+        f"{process.get('host')}, heard of {age:.0f} s ago, seems to write it still: what it logs "
+        f"from step {first_step} on is kept but no longer counts; end it, or use another id",
+        file=sys.stderr,
     )
 
 
