@@ -111,9 +111,21 @@ def test_a_run_is_repaired_and_what_was_lost_is_said_from_then_on(
     )
     assert wandbkeras("repair", "runs") == (0, "k3j9x2ab: sound: nothing to repair\n", "")
     code, out, _ = wandbkeras("verify")
-    assert (code, out.splitlines()[-1].endswith("1 places lost earlier")) == (0, True)
-    assert "1 damaged places are lost" in wandbkeras("ls")[2]
+    assert (code, out.splitlines()[-1].endswith("; 1 place lost earlier")) == (0, True)
+    assert "1 damaged place lost" in wandbkeras("ls")[2]
     assert f"lost: {HISTORY}" in wandbkeras("show", "k3j9x2ab")[2]
+
+
+def test_rows_that_a_damaged_journal_held_are_not_called_none(
+    run: Layout, wandbkeras: Command
+) -> None:
+    """How many they were nobody knows; between which steps they were is said."""
+    _flip(run, "attempts/000/journal-000-000.wbk", -150)
+    _, out, _ = wandbkeras("repair", "--dry-run", run.root)
+    *places, last = out.splitlines()
+    assert places[0].endswith("after step 0, before step 2")
+    rows = "8 rows kept, those in the damaged bytes of the journal lost"
+    assert last == f"k3j9x2ab: can be repaired: {rows}"
 
 
 def test_a_repair_for_programs(run: Layout, wandbkeras: Command) -> None:

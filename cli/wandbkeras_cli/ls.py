@@ -14,6 +14,7 @@ import click
 from wandbkeras.errors import DamagedError, WandbkerasError, gravest
 from wandbkeras.store.reader import StoredRun
 from wandbkeras.store.shortage import counts_text
+from wandbkeras.store.wording import counted
 from wandbkeras.sync.receipt import sync_state
 from wandbkeras_cli.output import (
     failure,
@@ -135,10 +136,8 @@ def _print_troubles(runs: list[dict[str, Any]]) -> None:
         for line in run["damage"]:
             say(f"{run['id']}: damaged: {line}", err=True)
         if run["lost"]:
-            text = (
-                f"{len(run['lost'])} damaged places are lost: see `wandbkeras show {run['path']}`"
-            )
-            say(f"{run['id']}: {text}", err=True)
+            places = counted(len(run["lost"]), "damaged place")
+            say(f"{run['id']}: {places} lost: see `wandbkeras show {run['path']}`", err=True)
     for run in runs:
         if run["error"] is not None:
             say(f"wandbkeras: {run['error']}", err=True)

@@ -82,12 +82,18 @@ def _print(run: dict[str, Any], dry_run: bool) -> None:
         say(f"{run['id']}: {damage['path']}: {damage['reason']}")
     for line in (*run["artifacts_lost"], *run["files_lost"], *run["tables_lost"]):
         say(f"{run['id']}: lost: {line}")
-    rows = f"{run['rows_kept']} rows kept, {run['rows_lost']} lost"
-    if not run["rows_lost_is_exact"]:
-        rows += " and what the damaged bytes of the journal held"
+    rows = f"{run['rows_kept']} rows kept, {_lost(run)} lost"
     if dry_run:
         say(f"{run['id']}: can be repaired: {rows}")
     elif run["sound"]:
         say(f"{run['id']}: repaired: {rows}; the originals are in {run['path']}/damaged")
     else:
         say(f"{run['id']}: not repaired: see `wandbkeras verify {run['path']}`")
+
+
+def _lost(run: dict[str, Any]) -> str:
+    """Return how many rows are lost; nobody knows how many damaged bytes of a journal were."""
+    if run["rows_lost_is_exact"]:
+        return str(run["rows_lost"])
+    unknown = "those in the damaged bytes of the journal"
+    return f"{run['rows_lost']} and {unknown}" if run["rows_lost"] else unknown

@@ -12,6 +12,7 @@ from wandbkeras.errors import DamagedError, WandbkerasError, gravest
 from wandbkeras.store.damage import Damage
 from wandbkeras.store.shortage import counts_text
 from wandbkeras.store.verify import verify_run
+from wandbkeras.store.wording import counted
 from wandbkeras_cli.output import failure, human_size, json_option, print_json, say
 from wandbkeras_cli.paths import run_directories
 from wandbkeras_cli.progress import Progress
@@ -79,15 +80,15 @@ def _print(run: dict[str, Any]) -> None:
     for damage in run["damage"]:
         place = f"{damage['size']} bytes at offset {damage['offset']}"
         say(f"{path}/{damage['path']}: {place}: {damage['reason']}")
-    checked = f"{run['files']} files, {human_size(run['bytes'])}"
+    checked = f"{counted(run['files'], 'file')}, {human_size(run['bytes'])}"
     dropped = counts_text(run["dropped"], run["dropped_events"])
     notes = [
         *([f"{dropped} could not be recorded"] if dropped else []),
         *([f"{run['torn']} bytes of a last record that was not finished"] if run["torn"] else []),
-        *([f"{len(run['lost'])} places lost earlier"] if run["lost"] else []),
+        *([f"{counted(len(run['lost']), 'place')} lost earlier"] if run["lost"] else []),
     ]
     if run["sound"]:
         say("; ".join([f"{path}: sound: {checked}", *notes]))
     else:
-        places = f"{path}: damaged: {len(run['damage'])} places in {checked}"
+        places = f"{path}: damaged: {counted(len(run['damage']), 'place')} in {checked}"
         say("; ".join([places, *notes, f"see `wandbkeras repair --dry-run {path}`"]))
