@@ -15,6 +15,7 @@ import wandbkeras
 from tests import damage
 from tests.test_format import record_tables
 from tests.test_golden import GOLDEN, described
+from wandbkeras.recording.attempt import Begun
 from wandbkeras.recording.recorder import Run
 from wandbkeras.store import document
 from wandbkeras.store.console import ConsoleFiles, Line
@@ -75,7 +76,8 @@ def record_two_writers(root: Path) -> None:
         file.write(b"\x40\0\0\0torn")
     earlier = StoredRun(root)
     resume = earlier.state_before(3).to_resume_body()
-    run = Run(INFO, _writer(layout, from_step=3, resume=resume), first_step=3, earlier=earlier)
+    writer = _writer(layout, from_step=3, resume=resume)
+    run = Run(Begun(INFO, writer, first_step=3, earlier=earlier))
     run.log({"loss": 0.125, "big": 0.5, "val.acc": None, "any": [1, {"a": float("nan")}]})
     run.log({"loss": float("-inf"), "w": wandbkeras.Histogram([0.0, 1.0, float("nan")])})
     record_tables(run)

@@ -24,6 +24,7 @@ from wandbkeras import WandbCallback
 from wandbkeras.callbacks import BestCheckpoint, BestMetric
 from wandbkeras.errors import UsageError
 from wandbkeras.recording import session
+from wandbkeras.recording.attempt import Begun
 from wandbkeras.store.layout import Layout
 from wandbkeras.store.process import describe_process
 from wandbkeras.store.reader import StoredRun
@@ -363,7 +364,7 @@ def test_killed_at_any_step_one_best_model_is_whole(layout: Layout, tmp_path: Pa
         (root / "run.json").write_bytes(layout.info.read_bytes())
         disk = InterruptedDisk(interrupt=_kill)
         writer = RunWriter(Layout(root), {**describe_process(), "from_step": 0}, disk=disk)
-        run = wandbkeras.Run(RunInfo("k3j9x2ab", 0.0), writer)
+        run = wandbkeras.Run(Begun(RunInfo("k3j9x2ab", 0.0), writer))
         best = BestMetric("score")
         checkpoint = BestCheckpoint(best, keep="best")
         with mock.patch.object(session, "_active", run):

@@ -18,6 +18,7 @@ from tests.disks import InterruptedDisk
 from wandbkeras import Artifact
 from wandbkeras.errors import UsageError
 from wandbkeras.recording.artifact import artifact_name
+from wandbkeras.recording.attempt import Begun
 from wandbkeras.recording.recorder import Run
 from wandbkeras.store.layout import Layout
 from wandbkeras.store.process import describe_process
@@ -510,7 +511,7 @@ def test_dropping_may_be_interrupted_at_every_step(layout: Layout, tmp_path: Pat
         (root / "run.json").write_bytes(layout.info.read_bytes())
         disk = InterruptedDisk()
         writer = RunWriter(Layout(root), {**describe_process(), "from_step": 0}, disk=disk)
-        run = Run(RunInfo("k3j9x2ab", 0.0), writer)
+        run = Run(Begun(RunInfo("k3j9x2ab", 0.0), writer))
         run.log_artifact(tmp_path / "old", "model", "model")
         disk.steps = disk.done + steps
         run.log_artifact(tmp_path / "new", "model", "model")

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from wandbkeras.errors import UsageError, WandbkerasError
@@ -21,32 +22,35 @@ if TYPE_CHECKING:
     from wandbkeras.store.reader import StoredRun
 
 
-class RunAttempt:
-    """What is recorded of a run in this process, from ``first_step`` on.
+@dataclass(frozen=True)
+class Begun:
+    """How a run begins, or goes on, in this process: at ``first_step``, after ``runtime`` seconds.
 
     ``writer`` is None for a disabled run, which takes every call and records nothing. ``earlier``
-    is what the attempts before this one recorded, in ``runtime`` seconds.
+    is what the attempts before this one recorded.
     """
 
-    def __init__(
-        self,
-        info: RunInfo,
-        writer: RunWriter | None,
-        *,
-        first_step: int = 0,
-        runtime: float = 0.0,
-        earlier: StoredRun | None = None,
-    ) -> None:
-        self._info = info
-        self._earlier = earlier
-        self._writer = writer
-        self._step = first_step
+    info: RunInfo
+    writer: RunWriter | None
+    first_step: int = 0
+    runtime: float = 0.0
+    earlier: StoredRun | None = None
+
+
+class RunAttempt:
+    """What is recorded of a run in this process."""
+
+    def __init__(self, begun: Begun) -> None:
+        self._info = begun.info
+        self._earlier = begun.earlier
+        self._writer = begun.writer
+        self._step = begun.first_step
         # An attribute, not a property: every batch of a training asks.
         self.is_finished = False
         self._warned_steps = False
         self._lost_step: int | None = None
         # Durations come from the monotonic clock: the wall clock may be set while training.
-        self._monotonic_start = time.monotonic() - runtime
+        self._monotonic_start = time.monotonic() - begun.runtime
 
     @property
     def id(self) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wandbkeras.errors import NotFoundError, RunExistsError, UsageError
+from wandbkeras.recording.attempt import Begun
 from wandbkeras.recording.recorder import Run
 from wandbkeras.recording.settings import Settings
 from wandbkeras.store import document
@@ -139,7 +140,7 @@ def _begin(
     except OSError:
         writer.withdraw()
         raise
-    return Run(info, writer)
+    return Run(Begun(info, writer))
 
 
 def _go_on(existing: StoredRun, make_writer: Callable[..., RunWriter]) -> Run:
@@ -172,9 +173,7 @@ def _resume(existing: StoredRun, make_writer: Callable[..., RunWriter], number: 
     )
     if existing.state == "running":
         _say_that_two_write(existing, first_step)
-    return Run(
-        existing.info, writer, first_step=first_step, runtime=state.runtime, earlier=existing
-    )
+    return Run(Begun(existing.info, writer, first_step, state.runtime, existing))
 
 
 def _say_that_two_write(existing: StoredRun, first_step: int) -> None:
@@ -207,7 +206,8 @@ def _join(existing: StoredRun, make_writer: Callable[..., RunWriter]) -> Run:
     from wandbkeras.store.earlier import EarlierRun
 
     earlier = EarlierRun(existing.path, number) if number else None
-    return Run(existing.info, writer, first_step=first_step, runtime=state.runtime, earlier=earlier)
+    begun = Begun(existing.info, writer, first_step, state.runtime, earlier)
+    return Run(begun)
 
 
 def _find(settings: Settings) -> StoredRun | None:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from wandbkeras.errors import DiskFullError, WandbkerasError
+from wandbkeras.recording.attempt import Begun
 from wandbkeras.recording.exits import ExitCode
 from wandbkeras.recording.open_table import OpenTable
 from wandbkeras.recording.opening import open_run, unwritable
@@ -127,7 +128,7 @@ def init(
     signals = resolve_signals(preempt_signals, os.environ)
     plain = plain_config(config or {})
     _watch_exit()
-    run = Run(settings.info, None) if settings.mode == "disabled" else open_run(settings)
+    run = Run(Begun(settings.info, None)) if settings.mode == "disabled" else open_run(settings)
     try:
         run.config.update(plain, allow_val_change=True)
         run.confirm()  # who the run is survives even a power cut before the first batch
