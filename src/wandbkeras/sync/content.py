@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import math
-from bisect import bisect_left
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
-from itertools import islice
 from types import TracebackType
 from typing import Any
 
 import msgspec
 
 from wandbkeras.errors import DamagedError
-from wandbkeras.store import limits, named_tables
+from wandbkeras.store import named_tables
 from wandbkeras.store.checks import TABLE
 from wandbkeras.store.environment import WANDB_NAMES, Environment
 from wandbkeras.store.metrics import MetricDefinition
@@ -38,19 +35,17 @@ from wandbkeras.store.state import Event
 from wandbkeras.store.table_names import table_step
 from wandbkeras.sync.artifacts import CLIENT_URI, Artifact, Artifacts
 from wandbkeras.sync.choice import REDACTED, Choice
+from wandbkeras.sync.config import config_of, with_link
 from wandbkeras.sync.console import ConsoleLine, console_lines
 from wandbkeras.sync.digests import HistoryDigest
+from wandbkeras.sync.held_rows import HeldRows
 from wandbkeras.sync.held_tables import HeldTables
 from wandbkeras.sync.imported import FOLDER, Imported
 from wandbkeras.sync.media import Rendered, media_path, rendered
 from wandbkeras.sync.ongoing import NOTHING, Proven
 
-# What W&B's client itself keeps in a summary and in a config; it drops what others put there.
+# What W&B's client itself keeps in a summary; it drops what others put there.
 CLIENTS_SUMMARY = frozenset({"_wandb", "_step"})
-_CLIENTS_CONFIG = "_wandb"
-_LINKS = "wandbkeras"
-# Values that W&B holds as they are.
-_PLAIN = frozenset({float, int, bool, str, type(None)})
 
 
 class Content:
@@ -78,18 +73,15 @@ class Content:
         self.info: RunInfo = self.choice.info(run.info)
         self.state: State = run.state
         total = run.folded
-        config = _config_of(self.choice.config(total.config))
+        config = config_of(self.choice.config(total.config))
         self.config: Mapping[str, Any] = with_link(config, "continues", continues)
         self.metrics: list[MetricDefinition] = total.metrics.told()
         self.runtime: float = total.runtime
         self.process: Mapping[str, Any] = run.attempts[0].state.process if run.attempts else {}
         self.exit_code: int = total.exit_code if total.exit_code is not None else 1
-        # What W&B does not take: metric to the steps at which it stands, each with the reason.
-        self._beyond: dict[str, dict[int | None, str]] = {
-            key: {step: reason for step, reason in found.items() if step is not None}
-            for key, found in proven.beyond.items()
-        }
-        self._digest: HistoryDigest | None = None
+        self._rows = HeldRows(
+            run, self.choice, proven, self._rendered, is_running=self.state == "running"
+        )
 
     @cached_property
     def started(self) -> float:
@@ -115,53 +107,25 @@ class Content:
         also = {"running": "preempting", "failed": "preempted", "preempted": "failed"}
         return (state, also[state]) if state in also else (state,)
 
-    @cached_property
+    @property
     def steps(self) -> Sequence[int]:
         """The steps of the rows to hold; of a running run those that can't change any more."""
-        steps = self.run.steps
-        settled = self.run.settled_steps if self.is_running else None
-        return steps if settled is None else steps[: bisect_left(steps, settled)]
+        return self._rows.steps
 
     def rows(self, start: int = 0) -> Iterator[Row]:
         """Yield the rows from number ``start``, their values as W&B holds them."""
-        # They are read as rarely as can be: who reads all of them the first time digests them; all
-        # that are not proven.
-        if start != self.proven.rows or self._digest is not None:
-            return self._rows(start)
-        return self._digested(self._rows(start))
-
-    def _rows(self, start: int) -> Iterator[Row]:
-        for row in islice(self.run.rows(start), max(0, len(self.steps) - start)):
-            values = self.choice.metrics(row.values)
-            if not limits.are_few_numbers(values):
-                if not _PLAIN.issuperset(map(type, values.values())):
-                    values = {k: self._rendered(v, k, row.step).value for k, v in values.items()}
-                values = self._taken(values, row.step)
-            if values is row.values:
-                yield row
-            else:
-                yield Row(row.step, row.timestamp, row.runtime, values, row.attempt)
-
-    def _digested(self, rows: Iterator[Row]) -> Iterator[Row]:
-        digest = self.proven.digest.copy()
-        for row in rows:
-            digest.add(row)
-            yield row
-        self._digest = digest
+        return self._rows.read(start)
 
     @property
     def history_digest(self) -> HistoryDigest:
         """The digest of the rows, for which all have to have been read that are not proven."""
-        if self._digest is None:
-            deque(self.rows(self.proven.rows), maxlen=0)
-        assert self._digest is not None
-        return self._digest
+        return self._rows.digest
 
     @property
     def beyond(self) -> Mapping[str, Mapping[int | None, str]]:
         """What W&B does not take and is not sent: metric to steps, None for the summary."""
         _ = self.history_digest, self.summary
-        return {key: found for key, found in self._beyond.items() if found}
+        return {key: found for key, found in self._rows.beyond.items() if found}
 
     @property
     def beyond_limits(self) -> list[str]:
@@ -169,31 +133,9 @@ class Content:
         return [_beyond_text(key, found) for key, found in self.beyond.items()]
 
     @property
-    def adapted(self) -> list[str]:
-        """What arrives in another form than W&B's client would send, a line each: all of it."""
-        found = []
-        for table in self.tables.named:
-            where, rows = f"{table.key!r:.200} at step {table.step}", table.file.rows
-            if table.kind == TABLE and rows > limits.MAX_TABLE_ROWS:
-                parts = -(-rows // limits.MAX_TABLE_ROWS)
-                found.append(f"{where}: {rows:,} rows, sent as {parts} tables of one version")
-            elif table.kind != TABLE and rows > limits.MAX_IMAGES:
-                client = f"W&B's client takes {limits.MAX_IMAGES}"
-                found.append(f"{where}: {rows:,} images, all sent in one value; {client}")
-        return found
-
-    @property
     def not_sent(self) -> list[str]:
         """All that is left out, a line each: the server has the whole run if there is none."""
         return [*self.choice.left_out, *self.beyond_limits]
-
-    def _taken(self, values: Mapping[str, Any], step: int | None) -> Mapping[str, Any]:
-        """Return what W&B takes of a row, or of the summary (``step`` None), noting the rest."""
-        if not (found := limits.beyond(values)):
-            return values
-        for key, reason in found.items():
-            self._beyond.setdefault(key, {})[step] = reason
-        return {key: value for key, value in values.items() if key not in found}
 
     @cached_property
     def summary(self) -> dict[str, Any]:
@@ -205,7 +147,7 @@ class Content:
         total = self.run.folded
         own = CLIENTS_SUMMARY
         values = {key: item.value for key, item in self._summary.items() if key not in own}
-        summary = dict(self._taken(values, None))
+        summary = dict(self._rows.taken(values, None))
         if total.last_step is not None:
             summary["_timestamp"] = total.last_row_timestamp
         runtime = self.imported.details.runtime
@@ -412,40 +354,3 @@ def _beyond_text(key: str, found: Mapping[int | None, str]) -> str:
     places = [f"{len(steps)} rows, the first at step {steps[0]}"] if steps else []
     places += ["the summary"] if None in found else []
     return f"{key!r:.200} in {' and '.join(places)}: {next(iter(found.values()))}"
-
-
-def with_link(config: Mapping[str, Any], what: str, url: str | None) -> dict[str, Any]:
-    """Return a config with a link to another run in the group ``wandbkeras``, if there is one.
-
-    What a program has under that name, and is no group, stays.
-
-    >>> with_link({"lr": 0.1}, "continues", "https://…/runs/k3j9x2ab")
-    {'lr': 0.1, 'wandbkeras': {'continues': 'https://…/runs/k3j9x2ab'}}
-    """
-    group = config.get(_LINKS, {})
-    if url is None or not isinstance(group, Mapping):
-        return dict(config)
-    return {**config, _LINKS: {**group, what: url}}
-
-
-def _config_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: item for key, item in _config_wire(config).items() if key != _CLIENTS_CONFIG}
-
-
-def _config_wire(value: Any) -> Any:
-    """Return a config as W&B's client sends it: JSON proper, where NaN is null.
-
-    The client keeps the leaves of nested dictionaries, so one without leaves is not there.
-    """
-    if isinstance(value, dict):
-        items = {key: _config_wire(item) for key, item in value.items()}
-        return {key: item for key, item in items.items() if item != {}}
-    return _json_proper(value)
-
-
-def _json_proper(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _json_proper(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_json_proper(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import wandbkeras
 from wandbkeras.errors import (
     ConflictError,
     DeletedError,
@@ -20,13 +19,12 @@ from wandbkeras.store.reader import StoredRun
 from wandbkeras.store.wording import counted
 from wandbkeras.sync.arrival import await_arrival
 from wandbkeras.sync.artifacts import Artifact
-from wandbkeras.sync.compare import match_artifacts
-from wandbkeras.sync.content import with_link
-from wandbkeras.sync.digests import digest_of
+from wandbkeras.sync.config import with_link
 from wandbkeras.sync.history import spans
 from wandbkeras.sync.ongoing import Proven, streams_due
 from wandbkeras.sync.options import Result
 from wandbkeras.sync.plan import Plan, make_plan, plan_bytes, sent_meanwhile
+from wandbkeras.sync.proof import receipt_of
 from wandbkeras.sync.readback import VERSION
 from wandbkeras.sync.receipt import Receipt, fingerprint, read_receipts, write_receipt
 from wandbkeras.sync.remote import RemoteRun
@@ -36,10 +34,6 @@ from wandbkeras.sync.session import Session
 from wandbkeras.sync.substitute import next_id, write_substitute
 from wandbkeras.sync.upload import Upload
 
-# What is recorded or shown elsewhere and not read back; said in every receipt.
-NOT_COMPARED = ["createdAt", "client telemetry", "alerts"]
-_CONSOLE = "console"
-_SYSTEM_METRICS = "system metrics"
 _MOST_IDS = 20
 
 
@@ -230,17 +224,17 @@ class Delivery:
     def finish(self, said: Upload | None) -> Result:
         """Read everything back and write the receipt; ``said`` None if nothing was sent."""
         assert self._plan is not None
-        plan, options = self._plan, self.session.options
+        plan, content, options = self._plan, self.content, self.session.options
         said = self._trouble or said
-        proven = self.content.proven
+        proven = content.proven
         known = min(proven.rows, plan.first_row)
-        compared = spans(len(self.content.steps), options.level, self.run.info.id, known)
+        compared = spans(len(content.steps), options.level, self.run.info.id, known)
         if said is None:
             assert plan.remote is not None
             remote = plan.remote
         else:
             remote = await_arrival(
-                self.content,
+                content,
                 plan,
                 self.session.server(),
                 said,
@@ -254,7 +248,7 @@ class Delivery:
             )
         rows_compared = min(proven.rows_compared, known) + sum(map(len, compared))
         self._link(plan, remote)
-        receipt = self._receipt(plan, remote, rows_compared)
+        receipt = receipt_of(content, plan, remote, self._mark, options.level, rows_compared)
         self._write(receipt)
         self._remember(plan, remote, rows_compared)
         result = Result(self.run.path, self.run.info.id, "verified", receipt)
@@ -262,50 +256,10 @@ class Delivery:
             return result
         return replace(
             result,
-            rows_sent=len(self.content.steps) - plan.first_row,
+            rows_sent=len(content.steps) - plan.first_row,
             artifacts_sent=len(plan.artifacts),
             files_sent=len(plan.files),
             bytes_sent=self._bytes,
-        )
-
-    def _receipt(self, plan: Plan, remote: RemoteRun, rows_compared: int) -> Receipt:
-        content, destination = self.content, self.destination
-        not_settled = bool(content.imported.records) or content.is_running
-        return Receipt(
-            server=destination.server,
-            entity=destination.entity,
-            project=destination.project,
-            run_id=destination.run_id,
-            held_by=plan.entity,
-            url=remote.url,
-            run_storage_id=remote.id,
-            fingerprint=self._mark,
-            state=remote.state,
-            rows=len(content.steps),
-            level=self.session.options.level,
-            rows_compared=rows_compared,
-            history_digest=str(content.history_digest),
-            summary_digest=digest_of(content.summary),
-            config_digest=digest_of(content.config),
-            files=len(content.files),
-            file_md5s={name: file.md5 for name, file in content.files.items()},
-            artifacts=[
-                {"name": v.name, "version": v.version, "digest": v.digest, "id": v.id}
-                for _, v in match_artifacts(content, remote)
-                if v is not None
-            ],
-            not_sent=content.not_sent,
-            replaced=content.choice.replaced,
-            alerts=len(content.alerts),
-            time=time.time(),
-            wandb=VERSION,
-            wandbkeras=wandbkeras.__version__,
-            not_compared=[
-                *NOT_COMPARED,
-                *([_CONSOLE] if not_settled or remote.console is None else []),
-                # Those of an import are not known, and those of a running run go on meanwhile.
-                *([_SYSTEM_METRICS] if not_settled else []),
-            ],
         )
 
     def _remember(self, plan: Plan, remote: RemoteRun, rows_compared: int) -> None:

@@ -32,7 +32,8 @@ from wandbkeras.store.schema import (
 from wandbkeras.store.writer import RunWriter
 from wandbkeras.sync.artifacts import CLIENT_URI
 from wandbkeras.sync.imported import CLIENT_FILES_FOLDER, DETAILS, MADE_BY_CLIENT, RECORDS, Details
-from wandbkeras.sync.logged_run import LoggedArtifact, LoggedRun, read_rows, read_run
+from wandbkeras.sync.logged_artifact import LoggedArtifact
+from wandbkeras.sync.logged_run import LoggedRun, read_rows, read_run
 from wandbkeras.sync.media import base64_digest
 from wandbkeras.sync.transaction_log import TransactionLog
 

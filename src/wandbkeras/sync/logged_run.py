@@ -1,4 +1,4 @@
-"""What W&B's client wrote into a transaction log, as plain values: the one module that reads one.
+"""What W&B's client wrote into a transaction log, as plain values.
 
 What has no place in a run of ours (system metrics, console, the machine, telemetry, alerts) is
 handed on as it is. What makes no sense is left out and counted.
@@ -6,10 +6,8 @@ handed on as it is. What makes no sense is left out and counted.
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,8 @@ from wandbkeras.store.checks import parse_json
 from wandbkeras.store.metrics import AGGREGATES, MetricDefinition
 from wandbkeras.store.schema import Row
 from wandbkeras.sync.log_blocks import Losses, read_records
-from wandbkeras.sync.transaction_log import MASK_LABELS, ManifestEntry, TransactionLog
+from wandbkeras.sync.logged_artifact import LoggedArtifact, logged_artifact
+from wandbkeras.sync.transaction_log import MASK_LABELS, TransactionLog
 
 # Sent again as they were: records that a run of ours has no stream for.
 KEPT = frozenset(
@@ -42,22 +41,6 @@ KEPT = frozenset(
 _EMPTY = frozenset({"header", "footer", "final", "noop_link_artifact", None})
 _GOALS = {pb.MetricRecord.GOAL_MINIMIZE: "minimize", pb.MetricRecord.GOAL_MAXIMIZE: "maximize"}
 _INDEX = ("_step", "_timestamp", "_runtime")
-
-
-@dataclass(frozen=True)
-class LoggedArtifact:
-    """A version of an artifact: ``files`` by their paths, with where they were staged."""
-
-    name: str
-    type: str
-    aliases: tuple[str, ...]
-    description: str | None
-    metadata: Mapping[str, Any]
-    files: Mapping[str, ManifestEntry]
-    used: bool
-    client_id: str
-    sequence_client_id: str
-    why_not: str | None = None
 
 
 @dataclass
@@ -109,9 +92,9 @@ def read_run(path: Path, kept: TransactionLog) -> LoggedRun:
         elif kind == "files":
             found.files |= dict.fromkeys(item.path for item in record.files.files)
         elif kind == "artifact":
-            found.artifacts.append(_artifact(record.artifact))
+            found.artifacts.append(logged_artifact(record.artifact))
         elif kind == "request" and record.request.HasField("log_artifact"):
-            found.artifacts.append(_artifact(record.request.log_artifact.artifact))
+            found.artifacts.append(logged_artifact(record.request.log_artifact.artifact))
         elif kind == "exit":
             found.exit_code = record.exit.exit_code
             found.runtime = float(record.exit.runtime) or found.runtime
@@ -293,47 +276,6 @@ def _definition(metric: pb.MetricRecord, names: list[str]) -> MetricDefinition:
         summary=tuple(summary),
         goal=_GOALS.get(metric.goal),
     )
-
-
-def _artifact(artifact: pb.ArtifactRecord) -> LoggedArtifact:
-    why_not = None if artifact.finalize else "it is a part of a version that several runs write"
-    try:
-        files = _entries(artifact.manifest)
-        metadata = parse_json(artifact.metadata) if artifact.metadata else {}
-    except (OSError, ValueError, KeyError) as error:
-        files, metadata, why_not = {}, {}, f"its manifest can't be read ({error})"
-    return LoggedArtifact(
-        name=artifact.name,
-        type=artifact.type,
-        aliases=tuple(artifact.aliases),
-        description=artifact.description or None,
-        metadata=metadata,
-        files=files,
-        used=artifact.use_after_commit,
-        client_id=artifact.client_id,
-        sequence_client_id=artifact.sequence_client_id,
-        why_not=why_not,
-    )
-
-
-def _entries(manifest: pb.ArtifactManifest) -> dict[str, ManifestEntry]:
-    """Return the files of a manifest, of a large one from the file that the client puts it into."""
-    if manifest.manifest_file_path:
-        with gzip.open(manifest.manifest_file_path, "rt") as lines:
-            described = [json.loads(line) for line in lines]
-        return {
-            entry["path"]: ManifestEntry(
-                entry["digest"],
-                entry.get("size") or 0,
-                entry.get("local_path") or "",
-                entry.get("ref") or "",
-            )
-            for entry in described
-        }
-    return {
-        entry.path: ManifestEntry(entry.digest, entry.size, entry.local_path, entry.ref)
-        for entry in manifest.contents
-    }
 
 
 def _hide(record: pb.Record, text: str) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wandbkeras.errors import SyncError, WandbkerasError
+from wandbkeras.store import limits
+from wandbkeras.store.checks import TABLE
 from wandbkeras.store.limits import json_bytes
 from wandbkeras.store.reader import StoredRun
 from wandbkeras.sync.content import Content
@@ -91,10 +93,22 @@ def _preview(run: StoredRun, session: Session) -> Preview:
             files=len(plan.files),
             bytes=_bytes(content, plan),
             not_sent=tuple(content.not_sent),
-            adapted=tuple(content.adapted),
+            adapted=tuple(_adapted(content)),
         )
 
 
 def _bytes(content: Content, plan: Plan) -> int:
     rows = content.rows(plan.first_row)
     return sum(json_bytes(row.values) for row in rows) + plan_bytes(content, plan)
+
+
+def _adapted(content: Content) -> Iterator[str]:
+    """Yield what arrives in another form than W&B's client would send, a line each: all of it."""
+    for table in content.tables.named:
+        where, rows = f"{table.key!r:.200} at step {table.step}", table.file.rows
+        if table.kind == TABLE and rows > limits.MAX_TABLE_ROWS:
+            parts = -(-rows // limits.MAX_TABLE_ROWS)
+            yield f"{where}: {rows:,} rows, sent as {parts} tables of one version"
+        elif table.kind != TABLE and rows > limits.MAX_IMAGES:
+            client = f"W&B's client takes {limits.MAX_IMAGES}"
+            yield f"{where}: {rows:,} images, all sent in one value; {client}"

@@ -5,11 +5,8 @@ What a server says it holds is returned as plain values; every exception of wand
 
 from __future__ import annotations
 
-import base64
-import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from datetime import datetime, timezone
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import wandb
@@ -25,14 +22,14 @@ from wandbkeras.errors import (
     UnreachableError,
     UsageError,
 )
+from wandbkeras.sync.answers import decoded, described, scanned
 from wandbkeras.sync.beside import beside
 from wandbkeras.sync.console import ALL_LINES, LAST_LINES
-from wandbkeras.sync.history_pages import Span, decode_all, read_ahead, scans
+from wandbkeras.sync.history_pages import read_ahead, scans
 from wandbkeras.sync.reachable import check_reachable, told_directly
-from wandbkeras.sync.remote import RemoteArtifact, RemoteFile, RemoteRun
+from wandbkeras.sync.remote import RemoteRun
 
 VERSION: str = wandb.__version__
-_PAGE_FILES = 200
 # wandb would ask again for minutes, and a process that ends would wait for it.
 _RETRIES = 2
 _ANSWER_SECONDS = 20
@@ -44,7 +41,6 @@ mutation UpsertBucket($project: String, $entity: String, $name: String!, $state:
     }
 }
 """
-_INSTANT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?")
 
 
 class Server:
@@ -82,28 +78,7 @@ class Server:
             run = self._run(entity, project, run_id)
             if run is None:
                 return None
-            metadata = run.metadata or {}
-            return RemoteRun(
-                url=run.url,
-                state=run.state,
-                name=run.name,
-                group=run.group or None,
-                job_type=run.jobType or None,
-                tags=tuple(run.tags or ()),
-                notes=run.notes or None,
-                host=metadata.get("host"),
-                started=_seconds(metadata.get("startedAt")),
-                heartbeat=_seconds(run.heartbeatAt) or 0.0,
-                config=run.config,
-                summary=run.summary_metrics,
-                line_count=int(run.historyLineCount or 0),
-                artifacts=_artifacts(run, uses=uses),
-                files=_files(run, files),
-                mask_labels=_mask_labels(run.rawconfig),
-                id=run.storage_id,
-                samples=_samples(run, samples),
-                console=_console(run, console),
-            )
+            return described(run, files, uses=uses, samples=samples, console=_console(run, console))
 
     def rows_and_state(self, entity: str, project: str, run_id: str) -> tuple[int, str | None]:
         """Return how many rows the server says that it holds of a run, and its state."""
@@ -167,8 +142,8 @@ class Server:
         with _mapped(self.base_url):
             run = self._run(entity, project, run_id)
             if run is not None:
-                received = (_scan(run, span) for span in scans(steps))
-                yield from map(_decoded, read_ahead(received))
+                received = (scanned(run, span) for span in scans(steps))
+                yield from map(decoded, read_ahead(received))
 
     def _run(self, entity: str, project: str, run_id: str) -> Any:
         try:
@@ -196,52 +171,6 @@ def configured_base_url() -> str:
         raise UsageError(f"wandb's settings are wrong: {_line(error)}") from error
 
 
-def _seconds(instant: str | None) -> float | None:
-    """Return seconds since the epoch of an instant as W&B writes it, in UTC.
-
-    >>> _seconds("1970-01-01T00:01:00.5Z"), _seconds("1970-01-01T00:01:00"), _seconds(None)
-    (60.5, 60.0, None)
-    """
-    parts = _INSTANT.match(instant or "")
-    if parts is None:
-        return None
-    moment = datetime.fromisoformat(parts[1]).replace(tzinfo=timezone.utc)
-    return moment.timestamp() + float(parts[2] or 0)
-
-
-def _artifacts(run: Any, *, uses: bool) -> tuple[RemoteArtifact, ...]:
-    """Return the versions that a run has made, and with ``uses`` those that it takes in."""
-    used = {version.id: version for version in run.used_artifacts()} if uses else {}
-    versions = {version.id: version for version in run.logged_artifacts()} | used
-    return tuple(_artifact(version, used=id in used) for id, version in versions.items())
-
-
-def _samples(run: Any, most: int) -> tuple[Mapping[str, Any], ...]:
-    """Return system metrics; a server that holds more than ``most`` chooses."""
-    if not most:
-        return ()
-    return tuple(run.history(samples=most, stream="system", pandas=False))
-
-
-def _scan(run: Any, span: Span) -> Iterator[Any]:
-    """Return the rows as they are received, to be decoded while the next ones are on their way."""
-    rows = run.scan_history(
-        min_step=span.first, max_step=span.last + 1, page_size=span.page, use_cache=False
-    )
-    # wandb would decode them, cell by cell, which takes three times as long. A version of it that
-    # doesn't know this name, or lets nobody set it, goes on doing so.
-    with suppress(AttributeError):
-        rows._convert_history_row_to_dict = lambda row: row
-    return iter(rows)
-
-
-def _decoded(row: Any) -> dict[str, Any]:
-    if isinstance(row, dict):
-        return row
-    names = [item.key for item in row.history_items]
-    return dict(zip(names, decode_all([i.value_json for i in row.history_items]), strict=True))
-
-
 def _console(run: Any, lines: int) -> dict[int, tuple[str | None, str]] | None:
     """Return the lines of the console; None if client or server is too old to be asked."""
     if not lines:
@@ -257,50 +186,6 @@ def _console(run: Any, lines: int) -> dict[int, tuple[str | None, str]] | None:
         if failure is not None and not _is_refusal(failure):
             raise
         return None
-
-
-def _mask_labels(config: Mapping[str, Any]) -> dict[str, Mapping[str, str]]:
-    internal = config.get("_wandb") or {}
-    held = internal.get("value", internal).get("mask/class_labels") or {}
-    return {key: item["value"] for key, item in held.items()}
-
-
-def _artifact(version: Any, *, used: bool) -> RemoteArtifact:
-    return RemoteArtifact(
-        name=version.name.rpartition(":")[0],
-        type=version.type,
-        version=version.version,
-        digest=version.digest,
-        aliases=tuple(version.aliases),
-        description=version.description or None,
-        metadata=dict(version.metadata or {}),
-        files={path: entry.digest for path, entry in version.manifest.entries.items()},
-        references={path: str(e.ref) for path, e in version.manifest.entries.items() if e.ref},
-        id=str(version.id),
-        used=used,
-    )
-
-
-def _files(run: Any, names: Collection[str]) -> dict[str, RemoteFile]:
-    """Return those of the files ``names`` that the server holds the bytes of."""
-    found = run.files(list(names), per_page=_PAGE_FILES) if names else ()
-    return {
-        str(file.name): RemoteFile(int(file.size or 0), _hexadecimal(file.md5)) for file in found
-    }
-
-
-def _hexadecimal(md5: str | None) -> str | None:
-    """Return an MD5, in base64 or in hexadecimal as servers give it, in hexadecimal.
-
-    >>> _hexadecimal("1B2M2Y8AsgTpgAmY7PhCfg=="), _hexadecimal(None)
-    ('d41d8cd98f00b204e9800998ecf8427e', None)
-    """
-    if not md5 or re.fullmatch(r"[0-9a-f]{32}", md5):
-        return md5 or None
-    try:
-        return base64.b64decode(md5).hex()
-    except ValueError:
-        return md5
 
 
 @contextmanager
