@@ -268,9 +268,9 @@ def test_a_training_that_is_ended_is_told_and_goes_on(
         until(lambda first=first: len(losses(server)) == first + 10)
         uploader = note(training.path)
         assert uploader is not None
-        os.kill(uploader.process["pid"], signal.SIGTERM)  # a scheduler tells all of a job
         training.log(first + 10, first + 12)
         training.end(number)
+        os.kill(uploader.process["pid"], signal.SIGTERM)  # a scheduler tells all of a job
         until(lambda state=state: held(server, "k3j9x2ab").state == state)
         assert losses(server) == list(range(first + 12))
         until(lambda training=training: not is_there(note(training.path)))

@@ -7,13 +7,15 @@ is new goes to standard output, one JSON document a line, and is lost if nobody 
 from __future__ import annotations
 
 import json
+import math
 import os
 import select
 import signal
 import sys
 import threading
+import time
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +28,8 @@ from wandbkeras.store.live import LiveState, write_live
 # pipe open.
 _GLANCE_SECONDS = 1.0
 _LONGEST_TEXT = 2_000
+# A signal that comes so soon after the end of the training is the one that has ended it.
+_SAME_SIGNAL_SECONDS = 5.0
 # At most a quarter of a processor that the training wants too. It needs a few hundredths; with much
 # less, W&B's client would take minutes to start beside a training that takes all.
 _NICENESS = 5
@@ -72,9 +76,9 @@ def live(
     """
     parent = os.getppid()
     _give_way()
-    gone = threading.Event()
-    _obey_signals(gone)
-    threading.Thread(target=_wait_for_end, args=(parent, gone, timeout_s), daemon=True).start()
+    end = _End()
+    _obey_signals(end)
+    threading.Thread(target=_wait_for_end, args=(parent, end, timeout_s), daemon=True).start()
     # wandb takes a second to import: the pipe is watched meanwhile.
     from wandbkeras.sync.live import Uploader
     from wandbkeras.sync.options import Options
@@ -88,7 +92,7 @@ def live(
         _print(state)
 
     options = Options(on_rollback=on_rollback)
-    state = Uploader(path, gone, tell, options, interval_s).run()
+    state = Uploader(path, end.come, tell, options, interval_s).run()
     click.get_current_context().exit(0 if state.arrived else 6)
 
 
@@ -102,27 +106,40 @@ def _give_way() -> None:
         score.write_text(str(min(int(score.read_text()) + _OOM_SCORE, _MOST_OOM_SCORE)))
 
 
-def _obey_signals(gone: threading.Event) -> None:
+@dataclass
+class _End:
+    """The end of the training: whether it has come, and when (on the monotonic clock)."""
+
+    come: threading.Event = field(default_factory=threading.Event)
+    at: float = math.inf
+
+    def set(self) -> None:
+        self.at = time.monotonic()
+        self.come.set()
+
+
+def _obey_signals(training_end: _End) -> None:
     """Let signals that a scheduler sends to all of a job end the training, and not this process.
 
-    They end it once the training has ended, as SIGALRM does when the time is up.
+    Later ones end it, as SIGALRM does when the time is up.
     """
 
     def end(number: int, frame: Any) -> None:
-        if gone.is_set():
+        is_time_up = number == signal.SIGALRM and training_end.come.is_set()
+        if is_time_up or time.monotonic() - training_end.at > _SAME_SIGNAL_SECONDS:
             raise KeyboardInterrupt
 
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGALRM"):
         signal.signal(getattr(signal, name), end)
 
 
-def _wait_for_end(parent: int, gone: threading.Event, timeout_s: float) -> None:
+def _wait_for_end(parent: int, training_end: _End, timeout_s: float) -> None:
     """Wait until the training process has closed its end of the pipe, or is dead."""
     stdin = sys.stdin.fileno()
     while os.getppid() == parent:
         if select.select([stdin], [], [], _GLANCE_SECONDS)[0] and not os.read(stdin, 1):
             break
-    gone.set()
+    training_end.set()
     signal.setitimer(signal.ITIMER_REAL, max(timeout_s, 0.001))
 
 

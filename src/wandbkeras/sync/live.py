@@ -37,8 +37,8 @@ SHARE = 0.1
 LONGEST_PAUSE_S = 30.0
 # The note says that the process lives as often.
 _NOTE_S = 30.0
-# A process that is being killed closes its files a moment before it is dead. Found running for so
-# long after that, a run is one of other processes, too.
+# A process that is being killed closes its files a moment before it is dead. Found running by a
+# round that began so long after that, a run is one of other processes, too.
 _RUNNING_S = 5.0
 # Once the training has ended, nothing is waited for any longer than this at a time.
 _LAST_PAUSE_S = 2.0
@@ -72,7 +72,7 @@ class Uploader:
         self._seen: Activity = ()
         self._looked = 0.0
         self._failures = 0
-        self._running_since = math.inf
+        self._gone_at = math.inf
         self._error: WandbkerasError | None = None
 
     def run(self) -> LiveState:
@@ -109,6 +109,8 @@ class Uploader:
     def _step(self) -> bool:
         """Sync if there may be something to send, then pause; True if nothing more can come."""
         was_gone = self._gone.is_set()  # before the round: what it reads is all then
+        if was_gone:
+            self._gone_at = min(self._gone_at, time.monotonic())
         is_first, began = not self._seen, time.process_time()
         if was_gone or self._is_due():
             self._round()
@@ -122,7 +124,7 @@ class Uploader:
         """Whether nothing is left to do now that the training has ended."""
         if self._error is not None:
             return not self._error.retryable
-        return self._state.arrived or time.monotonic() - self._running_since > _RUNNING_S
+        return self._state.arrived or self._looked - self._gone_at > _RUNNING_S
 
     def _rest(self, pause_s: float) -> None:
         """Wait for the next round, and say meanwhile that this process lives.
@@ -158,8 +160,6 @@ class Uploader:
         receipt = result.receipt
         assert receipt is not None
         self._failures = 0
-        if self._gone.is_set() and receipt.state == "running":
-            self._running_since = min(self._running_since, time.monotonic())
         self._say(
             phase="following",
             rows=receipt.rows,
