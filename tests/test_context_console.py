@@ -339,6 +339,29 @@ def test_a_program_that_is_no_interpreter_is_not_started_again(tmp_path: Path) -
     assert wandbkeras.Store(tmp_path / "program" / "store").run("frozen").folded.failures == 1
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&-", "<&- >&- 2>&-"])
+def test_a_program_may_run_without_standard_streams(tmp_path: Path, closed: str) -> None:
+    """Nothing that it or a child prints gets into the run's own files; what is open is captured."""
+    code = """
+    print("printed") if sys.stdout else None
+    sys.stderr.write("an error\\n") if sys.stderr else None
+    os.system("echo by a shell 2>/dev/null; echo an error >&2 2>/dev/null")
+    run.log({"a": 1})
+    run.finish()
+    """
+    before = ["sh", "-c", f'exec "$@" {closed}', "sh"]
+    program = play(tmp_path / "program", code, before=before)
+    code_of_end, out, err = program.end()
+    printed = [] if " >" in f" {closed}" else ["printed", "by a shell"]
+    errors = [] if "2>" in closed else ["an error", "an error"]
+    assert (code_of_end, out.decode().split("\n")[:-1]) == (0, printed)
+    assert err.decode().split("\n")[:-1] == errors
+    assert lines(program.run, "stdout") == printed
+    assert lines(program.run, "stderr") == errors
+    assert [row.values for row in program.run.rows()] == [{"a": 1}]
+    assert (program.run.damage, program.run.folded.failures) == ([], 0)
+
+
 def test_a_disabled_run_captures_nothing(tmp_path: Path) -> None:
     """No process is started for it."""
     code = "print(os.readlink('/proc/self/fd/1'))"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, TextIO
 
 from wandbkeras.context.wrapping import Wrapping
+from wandbkeras.store.disk import beside_standard
 
 Mode = Literal["auto", "wrap"]
 NAMES = ("stdout", "stderr")
@@ -75,7 +76,7 @@ def open_channel(mode: Mode, name: str) -> Channel:
     stream: TextIO | None = getattr(sys, name)
     if mode == "auto" and (stream is None or _is_on(stream, descriptor)):
         with contextlib.suppress(OSError):
-            saved = os.dup(descriptor)
+            saved = beside_standard(os.dup(descriptor))
             if not os.isatty(descriptor):
                 far, near = _pipe()
                 return Channel(name, near, far, saved)
@@ -104,7 +105,7 @@ def _is_on(stream: TextIO, descriptor: int) -> bool:
 
 
 def _pipe() -> tuple[int, int]:
-    far, near = os.pipe()
+    far, near = map(beside_standard, os.pipe())
     with contextlib.suppress(OSError, AttributeError):  # not for everyone, and on Linux only
         fcntl.fcntl(near, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
     return far, near
@@ -112,7 +113,7 @@ def _pipe() -> tuple[int, int]:
 
 def _terminal_like(descriptor: int) -> tuple[int, int]:
     """Return both ends of a terminal like that at ``descriptor``, which passes on all as it is."""
-    far, near = os.openpty()
+    far, near = map(beside_standard, os.openpty())
     try:
         attributes = termios.tcgetattr(descriptor)
         attributes[1] &= ~termios.OPOST  # the terminal itself does that

@@ -33,6 +33,7 @@ from wandbkeras.context.channels import (
 )
 from wandbkeras.context.interpreter import interpreter
 from wandbkeras.context.relay_messages import BROKEN, DONE, HEARTBEAT_S, pid_in
+from wandbkeras.store.disk import beside_standard
 
 _BOOT = (
     "import json, sys\n"
@@ -118,8 +119,8 @@ class Console:
                 self._channels.append(open_channel(mode, name))
         if not self._channels:
             return
-        control, self._control = os.pipe()
-        self._lifeline, lifeline = os.pipe()
+        control, self._control = map(beside_standard, os.pipe())
+        self._lifeline, lifeline = map(beside_standard, os.pipe())
         given |= {
             "control": control,
             "lifeline": lifeline,

@@ -25,7 +25,7 @@ class Disk:
     def create(self, path: Path) -> int:
         """Make a new file for appending, return its descriptor; FileExistsError if it is there."""
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
-        return os.open(path, flags, 0o644)
+        return beside_standard(os.open(path, flags, 0o644))
 
     # Append what fits and return the number of bytes taken. Every row passes here, and a function
     # around it would be one more to be fetched into the processor's caches.
@@ -96,7 +96,8 @@ class Disk:
     def hold(self, directory: Path, size: int) -> int:
         """Take ``size`` bytes of room under no name, until :meth:`release` or the process's end."""
         path = directory / f".{secrets.token_hex(8)}.tmp"
-        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+        fd = beside_standard(os.open(path, flags, 0o600))
         try:
             path.unlink()
             # Not zeros: a file system that compresses would hold no room for them.
@@ -114,6 +115,20 @@ class Disk:
             os.ftruncate(fd, 0)
         finally:
             os.close(fd)
+
+
+def beside_standard(fd: int) -> int:
+    """Return the descriptor ``fd``, moved to another number if it has that of a standard stream.
+
+    A program may run without those. What is opened next gets their numbers, and whatever a child or
+    native code prints would go into it.
+    """
+    if fd > 2:
+        return fd
+    try:
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    finally:
+        os.close(fd)
 
 
 def write_all(disk: Disk, fd: int, data: bytes) -> None:
