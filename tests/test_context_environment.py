@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from wandbkeras_cli.main import main
 
 from tests.server.process import LoopbackServer
-from tests.syncing import command, connect, held, sync_one
+from tests.syncing import connect, held, sync_one
 from tests.test_context_git import git, repository  # noqa: F401
 from wandbkeras import Run
 from wandbkeras.context.environment import find_environment
@@ -236,16 +237,26 @@ def test_it_arrives_as_an_online_run_would_have_sent_it(
 
 
 @pytest.mark.usefixtures("recorded")
-def test_it_is_shown_and_verified(start: Callable[..., Run], store: Path) -> None:
+def test_it_is_shown_and_verified(
+    start: Callable[..., Run],
+    store: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """``wandbkeras show`` says where the run was made, and ``verify`` checks its files."""
+
+    def command(*arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["wandbkeras", *map(str, arguments)])
+        with pytest.raises(SystemExit, match="0"):
+            main()
+        return capsys.readouterr().out
+
     run = start()
     run.finish()
-    done = command("show", run.id, "--store", store)
-    assert done.returncode == 0, done.stderr
-    assert "\nenvironment\n" in done.stdout
-    assert json.loads(command("show", run.id, "--store", store, "--json").stdout)["environment"]
-    checked = json.loads(command("verify", store, "--json").stdout)
-    assert (checked["exit_code"], checked["runs"][0]["sound"]) == (0, True)
+    assert "\nenvironment\n" in command("show", run.id, "--store", store)
+    assert json.loads(command("show", run.id, "--store", store, "--json"))["environment"]
+    (checked,) = json.loads(command("verify", store, "--json"))["runs"]
+    assert checked["sound"]
 
 
 def test_an_environment_that_is_none_is_damage(
