@@ -23,7 +23,7 @@ _A_WHOLE_RUN = """
 import pathlib, wandbkeras
 after_import = loaded()
 pathlib.Path("data.txt").write_text("x")
-run = wandbkeras.init(project="p", dir="runs", config={"lr": 0.1})
+run = wandbkeras.init(project="p", dir="runs", id="new", config={"lr": 0.1})
 for step in range(3):
     wandbkeras.log({"loss": 1 / (step + 1), "epoch": step, "weights": [1.0, 2.0], "phase": "warm"})
 wandbkeras.summary["best"] = 0.5
@@ -40,8 +40,8 @@ print(json.dumps([after_import, plain, before_finish, loaded()]))
 
 
 def test_a_whole_run_loads_neither_a_framework_nor_wandb(tmp_path: Path) -> None:
-    """Nothing heavy is loaded by importing, nor by recording plain values; a histogram adds numpy,
-    and only sealing adds pyarrow."""
+    """Nothing heavy is loaded by importing, nor by a new run, under an id of one's own too, that
+    records plain values; a histogram adds numpy, and only sealing adds pyarrow."""
     script = _LOADED + _A_WHOLE_RUN
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True

@@ -24,6 +24,7 @@ from wandbkeras.store import document
 from wandbkeras.store.disk import Disk, make_directories
 from wandbkeras.store.layout import Layout, run_directory_name
 from wandbkeras.store.process import describe_process
+from wandbkeras.store.run_ids import may_hold_run
 from wandbkeras.store.schema import RunInfo
 from wandbkeras.store.segments import SEGMENT_BYTES
 from wandbkeras.store.writer import RunWriter
@@ -217,7 +218,13 @@ def _find(settings: Settings) -> StoredRun | None:
             'init: resume="must" without an id: which run is to go on can\'t be known; pass id=… '
             'or set WANDB_RUN_ID, or pass resume="auto" to go on with the latest that crashed'
         )
-    if not settings.id_given and settings.resume != "auto":
+    if settings.id_given:
+        is_new = settings.resume != "must" and not may_hold_run(
+            settings.directory, settings.info.id
+        )
+    else:
+        is_new = settings.resume != "auto"
+    if is_new:
         return None
     # Reading needs pyarrow, which takes longer to import than all the rest.
     from wandbkeras.store.directory import Store
