@@ -64,6 +64,10 @@ def test_the_document_of_a_verified_run(finished: Path, env: dict[str, str]) -> 
         "path": str(finished), "run_id": "k3j9x2ab", "outcome": "verified", "state": "finished",
         "url": f"{env['WANDB_BASE_URL']}/loopback/digits/runs/k3j9x2ab", "rows_sent": 1,
         "rows_verified": 1, "artifacts_sent": 1, "artifacts_verified": 1, "error": None,
+        "destination": {
+            "server": env["WANDB_BASE_URL"], "entity": None, "project": "digits",
+            "run_id": "k3j9x2ab",
+        },
     }  # fmt: skip
     assert {key: run[key] for key in expected} == expected
     (again,) = printed(command("sync", finished, "--json", env=env))["runs"]
@@ -174,7 +178,11 @@ def test_names_that_wandb_refuses(
 def test_an_entity_that_the_server_refuses(finished: Path, env: dict[str, str]) -> None:
     """What only the server can know has the exit code of a refusal."""
     done = command("sync", finished, "-e", "nobody", "--json", env=env)
-    assert_refused(done, 9, "/nobody/digits/k3j9x2ab", "entity nobody not found")
+    found = assert_refused(done, 9, "/nobody/digits/k3j9x2ab", "entity nobody not found")
+    assert found["runs"][0]["destination"] == {
+        "server": env["WANDB_BASE_URL"], "entity": "nobody", "project": "digits",
+        "run_id": "k3j9x2ab",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

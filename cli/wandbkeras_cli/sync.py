@@ -123,6 +123,7 @@ def _document(result: Result) -> dict[str, Any]:
     return {
         "path": str(result.path),
         "run_id": result.run_id,
+        "destination": None if result.destination is None else vars(result.destination),
         "outcome": result.outcome,
         "url": receipt.url if receipt else None,
         "state": receipt.state if receipt else None,

@@ -35,6 +35,7 @@ def await_arrival(
     plan: Plan,
     server: Server,
     said: Upload,
+    refusal: str | None,
     *,
     compared: list[range],
     deadline: float,
@@ -48,13 +49,14 @@ def await_arrival(
     ConflictError, at once, if it holds more rows than the run has, which never become fewer;
     NotVerifiedError likewise of artifact versions.
 
-    ``compared`` are the rows that are read, ``deadline`` is on the monotonic clock. What was
+    ``compared`` are the rows that are read, ``deadline`` is on the monotonic clock. ``refusal`` is
+    what the server answered when something of the run was sent, if it didn't take it. What was
     refused stays refused: only what may still be on its way is waited for, and ``patience_s`` for
     counts that lag. A server that does not answer is left to the next sync if one ``comes_again``.
     """
     pause = _FIRST_PAUSE_S
     lagging_until = time.monotonic() + patience_s
-    trouble = said.timed_out or said.complaint is not None
+    trouble = said.timed_out or said.complaint is not None or refusal is not None
     deadline = lagging_until if trouble else max(deadline, lagging_until)
     while True:
         progress(f"{content.info.id}: reading back")
@@ -65,7 +67,7 @@ def await_arrival(
             remote, missing = _look(content, plan, server, compared)
             if remote is not None and not missing:
                 return remote
-            failure = _not_verified(plan, remote, missing, said)
+            failure = _not_verified(plan, remote, missing, said, refusal)
         except UnreachableError as error:
             if comes_again:
                 raise
@@ -136,7 +138,11 @@ def _versions(remote: RemoteRun | None) -> Counter[str]:
 
 
 def _not_verified(
-    plan: Plan, remote: RemoteRun | None, missing: Sequence[str], said: Upload
+    plan: Plan,
+    remote: RemoteRun | None,
+    missing: Sequence[str],
+    said: Upload,
+    refusal: str | None,
 ) -> SyncError:
     cause = ""
     if said.timed_out:
@@ -147,6 +153,8 @@ def _not_verified(
             return RefusedError(f"{plan.destination}: the run was refused: {said.complaint}")
         which = " of this or another run" if said.shared else ""
         cause = f" (wandb said{which}: {said.complaint})"
+    if refusal is not None:
+        cause = f" (the server refused: {refusal})"
     shown = "; ".join(missing[:3]) + (f"; and {len(missing) - 3} more" if missing[3:] else "")
     return NotVerifiedError(
         f"{plan.destination}: not verified: {shown}{cause}: run sync again to send what is missing"

@@ -147,7 +147,9 @@ def failed(
     except (WandbkerasError, OSError):  # who it is can't be told
         return Result(path, None, "failed", seconds=seconds, error=error)
     if isinstance(error, LockedError):  # who is at work will say how it ended
-        return Result(path, run.info.id, "failed", seconds=seconds, error=error)
+        return Result(
+            path, run.info.id, "failed", destination=destination, seconds=seconds, error=error
+        )
     failure = Failure(
         **vars(destination),
         error=type(error).__name__,
@@ -159,7 +161,7 @@ def failed(
     write_failure(session.directory(run), failure)
     skipped = isinstance(error, DeletedError) and session.options.on_deleted == "skip"
     outcome: Literal["failed", "skipped"] = "skipped" if skipped else "failed"
-    return Result(path, run.info.id, outcome, seconds=seconds, error=error)
+    return Result(path, run.info.id, outcome, destination=destination, seconds=seconds, error=error)
 
 
 def _finish(delivery: Delivery, said: Upload | None) -> Result:

@@ -77,7 +77,7 @@ class Delivery:
         *first, last = self._folders
         for folder in first:
             said = self.session.upload([folder])
-            if said.complaint or said.timed_out:
+            if said.complaint or said.timed_out or said.refusals:
                 self._trouble = said
                 return None
         return last
@@ -238,6 +238,7 @@ class Delivery:
                 plan,
                 self.session.server(),
                 said,
+                next((said.refusals[f] for f in self._folders if f in said.refusals), None),
                 compared=compared,
                 deadline=self.started + options.timeout_s,
                 # A run alone is what the trouble is about; of several only one may be.
@@ -251,7 +252,7 @@ class Delivery:
         receipt = receipt_of(content, plan, remote, self._mark, options.level, rows_compared)
         self._write(receipt)
         self._remember(plan, remote, rows_compared)
-        result = Result(self.run.path, self.run.info.id, "verified", receipt)
+        result = Result(self.run.path, self.run.info.id, "verified", receipt, self.destination)
         if said is None:
             return result
         return replace(

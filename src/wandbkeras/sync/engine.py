@@ -98,6 +98,7 @@ def _look(number: int, path: Path, session: Session) -> Task | Result:
             run.info.id,
             "unchanged",
             receipt,
+            session.destination(run),
             lost=tuple(run.lost),
             dropped=run.folded.dropped,
             dropped_events=run.folded.dropped_events,

@@ -8,6 +8,7 @@ from typing import Literal
 
 from wandbkeras.errors import WandbkerasError
 from wandbkeras.sync.choice import Choice
+from wandbkeras.sync.destination import Destination
 from wandbkeras.sync.receipt import Level, Receipt
 
 DEFAULT_TIMEOUT_S = 300.0
@@ -48,15 +49,17 @@ class Result:
 
     ``unchanged``: a receipt says that all of it is there already, nothing was asked or sent.
     ``verified``: all of it was read back. ``failed``: ``error`` says why; ``skipped``: so it does,
-    and the user asked to leave it at that. ``lost`` is what damage had cost the run before, a line
-    each: all of the rest is meant. ``dropped`` and ``dropped_events`` count the rows and other
-    records that the run never got.
+    and the user asked to leave it at that. ``destination`` is where it was to go, None if the run
+    can't be read. ``lost`` is what damage had cost the run before, a line each: all of the rest is
+    meant. ``dropped`` and ``dropped_events`` count the rows and other records that the run never
+    got.
     """
 
     path: Path
     run_id: str | None
     outcome: Literal["unchanged", "verified", "failed", "skipped"]
     receipt: Receipt | None = None
+    destination: Destination | None = None
     rows_sent: int = 0
     artifacts_sent: int = 0
     files_sent: int = 0

@@ -17,9 +17,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 # `python -m wandb` again and again, for each line of standard input; a line of its own says that it
@@ -60,8 +61,10 @@ while True:
     is_sending = False
 """
 _END_SECONDS = 10.0
-# What wandb's log says when an answer was an error after which it asks again, by itself for ever.
+# What wandb's log says when an answer was an error after which it asks again, by itself for ever,
+# and when it was one after which it gives up.
 _AGAIN = "api: retrying HTTP error"
+_REFUSED = "api: HTTP error"
 _SILENT_SECONDS = 1.0
 # What the client writes beside its uploads, logs and caches, goes when it is started anew.
 _MOST_UPLOADS = 500
@@ -74,13 +77,15 @@ class Upload:
     """What the client said: ``complaint`` is its first line about trouble, if any.
 
     ``shared`` by several runs, any of which may be meant. ``retried`` is the error that the server
-    answered last, after which the client asked again.
+    answered last, after which the client asked again. ``refusals`` are the first errors, by the
+    directories that were uploaded, after which it gave up, which it prints of few.
     """
 
     complaint: str | None
     timed_out: bool
     shared: bool = False
     retried: str | None = None
+    refusals: Mapping[Path, str] = field(default_factory=dict)
 
 
 class Client:
@@ -133,7 +138,7 @@ class Client:
         The client tries again for days, with pauses that grow: it is ended when the time is up, and
         once it ``is_hopeless``, which is asked every second or so while nothing is said.
         """
-        deadline = time.monotonic() + timeout_s
+        began, deadline = time.time(), time.monotonic() + timeout_s
         self.start()
         try:
             timed_out = self._await(deadline, is_hopeless)
@@ -146,11 +151,17 @@ class Client:
         complaint = _complaint(self._said.replace(self._mark, b""))
         if complaint is None and not timed_out and self._mark not in self._said:
             complaint = "the client has ended"
-        assert self._scratch is not None
-        retried = _retried(Path(self._scratch.name)) if timed_out else None
+        said = Upload(complaint, timed_out, shared=len(directories) > 1)
+        for error in self._errors(began):
+            if error.get("msg") == _AGAIN and timed_out:
+                said = replace(said, retried=_answer(error))
+            elif error.get("msg") == _REFUSED:
+                directory = Path(str(error.get("sync_path"))).parent
+                refusals = {directory: _answer(error), **said.refusals}
+                said = replace(said, refusals=refusals)
         if complaint or timed_out or self._uploads >= _MOST_UPLOADS:
             self.close()
-        return Upload(complaint, timed_out, shared=len(directories) > 1, retried=retried)
+        return said
 
     def close(self) -> None:
         """End the client, whatever it does."""
@@ -193,6 +204,17 @@ class Client:
             if time.monotonic() > deadline or (more is None and is_hopeless()):
                 return True
         return False
+
+    def _errors(self, began: float) -> Iterator[dict[str, Any]]:
+        """Yield what it has logged of errors that the server answered since then."""
+        assert self._scratch is not None
+        for path in sorted(Path(self._scratch.name).glob("wandb/logs/*.log")):
+            if path.stat().st_mtime < began - 1:
+                continue
+            for line in path.read_text(errors="replace").splitlines():
+                if _AGAIN in line or _REFUSED in line:
+                    with contextlib.suppress(ValueError):  # a line that was being written
+                        yield json.loads(line)
 
     def _hear(self, deadline: float) -> bytes | None:
         """Return what the client prints; None if nothing comes for a moment, nothing at its end."""
@@ -241,13 +263,10 @@ def _complaint(output: bytes) -> str | None:
     return None
 
 
-def _retried(scratch: Path) -> str | None:
-    """Return the last error of the server that the client wrote into its log."""
-    found = None
-    for path in scratch.glob("wandb/logs/*.log"):
-        for line in path.read_text(errors="replace").splitlines():
-            if _AGAIN in line:
-                with contextlib.suppress(ValueError):  # a line that was being written
-                    entry = json.loads(line)
-                    found = f"HTTP {entry.get('status')} from {entry.get('url')}"
-    return found
+def _answer(error: Mapping[str, Any]) -> str:
+    """Return what a server answered; what follows the path of a URL may be a credential.
+
+    >>> _answer({"status": 403, "url": "https://example.org/a?signature=5f0c"})
+    'HTTP 403 from https://example.org/a'
+    """
+    return f"HTTP {error.get('status')} from {str(error.get('url')).partition('?')[0]}"
