@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pynvml
 import pytest
 
 from wandbkeras.context.amd import AmdGpus
@@ -52,20 +53,55 @@ _ANSWERS: dict[str, Any] = {
 }
 
 
+# Recorded on an idle GPU of a server: what `nvidia-smi -q`, which prints NVML's answers, has shown
+# there (driver 470.129.06). It has no fan of its own; three errors are older than the driver.
+_V100: dict[str, Any] = {
+    "nvmlDeviceGetCount": 1,
+    "nvmlSystemGetCudaDriverVersion_v2": 11040,
+    "nvmlDeviceGetName": "Tesla V100-PCIE-32GB",
+    "nvmlDeviceGetUUID": "GPU-06e3d8e6-3f54-374a-8142-9752ca1f2316",
+    "nvmlDeviceGetMemoryInfo": SimpleNamespace(total=32510 << 20, free=32510 << 20, used=0),
+    "nvmlDeviceGetUtilizationRates": SimpleNamespace(gpu=0, memory=0),
+    "nvmlDeviceGetTemperature": {("NVML_TEMPERATURE_GPU",): 29},
+    "nvmlDeviceGetPowerUsage": 25_130,
+    "nvmlDeviceGetEnforcedPowerLimit": 250_000,
+    "nvmlDeviceGetFanSpeed": NVMLError(),
+    "nvmlDeviceGetMemoryErrorCounter": {
+        (f"NVML_MEMORY_ERROR_TYPE_{kind}", since, "NVML_MEMORY_LOCATION_DEVICE_MEMORY"): count
+        for kind, since, count in (
+            ("CORRECTED", "NVML_VOLATILE_ECC", 0),
+            ("UNCORRECTED", "NVML_VOLATILE_ECC", 0),
+            ("CORRECTED", "NVML_AGGREGATE_ECC", 3),
+            ("UNCORRECTED", "NVML_AGGREGATE_ECC", 0),
+        )
+    },
+    "nvmlDeviceGetComputeRunningProcesses": [[]],
+    "nvmlDeviceGetClockInfo": {
+        ("NVML_CLOCK_GRAPHICS",): 135,
+        ("NVML_CLOCK_SM",): 135,
+        ("NVML_CLOCK_MEM",): 877,
+    },
+}
+
+
 class Nvml:
-    """``pynvml`` as it answers by its documentation; devices are their numbers here."""
+    """``pynvml`` with the answers of a machine; its devices and constants are told by name."""
 
     NVMLError = NVMLError
+
+    def __init__(self, answers: dict[str, Any] = _ANSWERS) -> None:
+        self._answers = answers
 
     def nvmlDeviceGetHandleByIndex(self, number: int) -> int:
         return number
 
     def __getattr__(self, name: str) -> Any:
+        assert hasattr(pynvml, name), f"the library has no {name}"
         if name.startswith("NVML_"):
             return name
 
         def ask(device: int = 0, *arguments: str) -> Any:
-            answer = _ANSWERS[name]
+            answer = self._answers[name]
             if isinstance(answer, list):
                 answer = answer[device]
             if isinstance(answer, NVMLError):
@@ -97,6 +133,31 @@ def test_nvidia_metrics_have_the_names_of_wandbs_client() -> None:
         **_named("gpu.1", {**_BOTH, **_CLOCKS}),
     }
     assert sample == pytest.approx(expected)
+
+
+def test_a_recorded_gpu_has_what_its_driver_said() -> None:
+    """An idle one of a data center; the errors of its life before are not counted."""
+    gpus = NvidiaGpus(Nvml(_V100))
+    assert gpus.sample({1}) == pytest.approx(
+        {
+            "gpu.0.gpu": 0.0,
+            "gpu.0.memory": 0.0,
+            "gpu.0.memoryAllocated": 0.0,
+            "gpu.0.memoryAllocatedBytes": 0.0,
+            "gpu.0.temp": 29.0,
+            "gpu.0.powerWatts": 25.13,
+            "gpu.0.powerPercent": 10.052,
+            "gpu.0.enforcedPowerLimitWatts": 250.0,
+            "gpu.0.graphicsClock": 135.0,
+            "gpu.0.smClock": 135.0,
+            "gpu.0.memoryClock": 877.0,
+            "gpu.0.correctedMemoryErrors": 0.0,
+            "gpu.0.uncorrectedMemoryErrors": 0.0,
+        }
+    )
+    uuid = "GPU-06e3d8e6-3f54-374a-8142-9752ca1f2316"
+    assert gpus.describe() == [Gpu("nvidia", "Tesla V100-PCIE-32GB", 32510 << 20, uuid)]
+    assert gpus.cuda == "11.4"
 
 
 def test_nvidia_gpus_say_what_they_are() -> None:
