@@ -24,7 +24,8 @@ module = __import__(name)
 imported, cpu = time.perf_counter(), time.thread_time()
 run = module.init(**arguments)
 cpu = time.thread_time() - cpu
-print((imported - start) * 1e3, (time.perf_counter() - imported) * 1e3, cpu * 1e3, flush=True)
+began = time.perf_counter() - imported
+print("milliseconds", (imported - start) * 1e3, began * 1e3, cpu * 1e3, flush=True)
 run.finish()
 """
 
@@ -56,7 +57,9 @@ def starts(name: str, rounds: int, before: str = "numpy") -> Iterator[list[float
         with tempfile.TemporaryDirectory() as folder:
             command = [sys.executable, "-c", START, name, folder, before]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
-        yield [float(number) for number in done.stdout.splitlines()[0].split()]
+        # trackio prints more.
+        (line,) = (x for x in done.stdout.splitlines() if x.startswith("milliseconds "))
+        yield [float(number) for number in line.split()[1:]]
 
 
 SURROUNDINGS = """
