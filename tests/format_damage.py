@@ -1,6 +1,6 @@
 """A run and what is wrong with it, from docs/format.md alone: what is damaged, torn and lost.
 
-It stands on ``tests/format_reader.py``, and shares no line with the package either.
+It stands on ``tests/format_contents.py``, and shares no line with the package either.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import pyarrow.parquet as pq
 
-from tests import format_reader
+from tests import format_contents
 from tests.format_reader import (
     INDEX,
     MAGIC,
@@ -60,7 +60,7 @@ class Segment(msgspec.Struct):
 
 def read_run(root: Path, *, host: str, now: float) -> Run:
     """Read the run at ``root``, on the machine ``host`` at the time ``now``."""
-    states, found = read_states(root), format_reader.read_run(root)
+    states, found = read_states(root), format_contents.read_run(root)
     indexes = [[row.pop(name) for name in INDEX] for row in found["rows"]]
     rows = [Row(*index, row) for index, row in zip(indexes, found["rows"], strict=True)]
     run = Run(found["info"], merged_state(states), rows, status(states, host, now))

@@ -1,8 +1,9 @@
 """A reader of run directories, written from docs/format.md alone, whose sections it names.
 
 It shares no line with the package, so where the two agree, it is the document that makes them.
-What records add up to (summary, state) is in ``tests/format_state.py``, and what is damaged in
-``tests/format_damage.py``. A row is a mapping, as in a part: ``_step``, ``_timestamp``, ….
+It reads who the run is and its rows; ``tests/format_contents.py`` reads what is beside them,
+``tests/format_state.py`` what records add up to, and ``tests/format_damage.py`` what is damaged.
+A row is a mapping, as in a part: ``_step``, ``_timestamp``, ….
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ import pyarrow.parquet as pq
 MAGIC = b"\x89wbk\r\n\x1a\n"
 INDEX = ("_step", "_timestamp", "_runtime", "_attempt")
 STATS = ("count", "nan", "posinf", "neginf", "zero", "min", "max", "mean", "std")
-LINE = ("line", "stream", "_timestamp", "text")
 TABLES = ("table/parquet", "images/parquet", "image/parquet")
 Record = dict[str, Any]
 
@@ -32,23 +32,16 @@ class UnreadableError(Exception):
     """The document forbids to read on."""
 
 
-def read_run(root: Path) -> Record:
-    """Return all that a run directory says."""
+def read_run(root: Path) -> tuple[Record, list[Record]]:
+    """Return who the run is, and its rows."""
     info = parse_document((root / "run.json").read_bytes(), "run")
-    writers = [read_writer(root, *owner) for owner in owners(root)]
-    said = merged_state([writer["state"] for writer in writers])
-    lost = [damage["path"] for writer in writers for damage in writer["damage"]]
-    rows = merged_rows(writers)
+    rows = merged_rows([read_writer(root, *owner) for owner in owners(root)])
+    damage = [d for owner in owners(root) for d in read_manifest(root, *owner)["damage"]]
+    lost = [place["path"] for place in damage]
     for row in rows:
         for name in [k for k, v in row.items() if is_a(v, *TABLES) and v["path"] in lost]:
             del row[name]
-    found = [(root / "artifacts" / name).read_bytes() for name in said["artifacts"]]
-    said["artifacts"] = [parse_document(data, "artifact") for data in found]
-    tables = [value for row in rows for value in row.values() if is_a(value, *TABLES)]
-    tables += [t for version in said["artifacts"] for t in version.get("tables", {}).values()]
-    contents = {table["path"]: read_parquet(root, table["path"], table) for table in tables}
-    console = [line for writer in writers for line in writer["console"]]
-    return {**said, "info": info, "rows": rows, "tables": contents, "console": console}
+    return info, rows
 
 
 def parse_document(data: bytes, kind: str) -> Record:
@@ -76,42 +69,20 @@ def read_manifest(root: Path, attempt: int, number: int) -> Record:
 
 
 def read_writer(root: Path, attempt: int, number: int) -> Record:
-    """Return what a writer has sealed and what is in its journal (Manifests)."""
+    """Return the rows that a writer has sealed and those in its journal (Manifests, Rows)."""
     folder, manifest = root / f"attempts/{attempt:03d}", read_manifest(root, attempt, number)
-    state: Record = {"config": {}, "files": {}, "process": {}, "resumed": False}
-    state |= {"artifacts": [], "dropped_artifacts": [], **manifest["state"]}
+    process: Record = dict(manifest["state"].get("process") or {})
     rows = sealed_rows(root, manifest["parts"])
     for header, records in read_segments(folder, f"journal-{number:03d}", manifest["segments"]):
-        state["process"] = state["process"] or dict(header.get("process", {}))
+        process = process or dict(header.get("process", {}))
         for kind, *elements in records:
-            if kind == "event":
-                add_up(state, elements[0], elements[2])
+            if kind == "event" and elements[0] in ("attempt", "rollback"):
+                process.update(elements[2])
             elif kind in ("history", "partial"):
                 step, timestamp, runtime, values = elements
                 index = dict(zip(INDEX, (step, timestamp, runtime, attempt), strict=True))
                 rows[step] = {**rows.get(step, {}), **index, **values}
-    sealed = read_parts(root, manifest["parts"], "console")
-    lines = {row["line"]: [row[name] for name in LINE] for row in sealed}
-    for _, records in read_segments(folder, f"console-{number:03d}") if not sealed else ():
-        lines |= {line[0]: line for _, printed in records for line in printed}
-    console = [[attempt, number, *lines[line]] for line in sorted(lines)]
-    damage = manifest["damage"]
-    return {"attempt": attempt, "state": state, "rows": rows, "console": console, "damage": damage}
-
-
-def add_up(state: Record, kind: str, body: Record) -> None:
-    """Add an event to what a writer says, but for its summary (State)."""
-    if kind == "config":
-        state["config"].update(body.get("update", {}))
-        for key in body.get("remove", ()):
-            state["config"].pop(key, None)
-    elif kind in ("attempt", "rollback"):
-        state["process"].update({key: body[key] for key in body if key != "resume"})
-        state.update({**body["resume"], "resumed": True} if body.get("resume") else {})
-    elif kind == "file":
-        state["files"][body["path"]] = {key: body[key] for key in ("sha256", "md5", "size")}
-    elif kind in ("artifact", "artifact_dropped"):
-        state["artifacts" if kind == "artifact" else "dropped_artifacts"].append(body["manifest"])
+    return {"attempt": attempt, "from_step": process.get("from_step"), "rows": rows}
 
 
 def read_segments(folder: Path, name: str, first: int = 0) -> Iterator[tuple[Record, list[Any]]]:
@@ -157,21 +128,9 @@ def frames(data: bytes) -> Iterator[tuple[int, bytes]]:
             offset += 1
 
 
-def merged_state(states: list[Record]) -> Record:
-    """Return what all writers say (Attempts, State)."""
-    config: Record = {}
-    files: Record = {}
-    for state in states:
-        config = {**({} if state["resumed"] else config), **state["config"]}
-        files |= state["files"]
-    dropped = [name for state in states for name in state["dropped_artifacts"]]
-    kept = [name for state in states for name in state["artifacts"] if name not in dropped]
-    return {"config": config, "files": files, "artifacts": kept}
-
-
 def merged_rows(writers: list[Record]) -> list[Record]:
     """Return the rows that count, one a step, sorted by step (Attempts)."""
-    starts = [(w["attempt"], w["state"]["process"].get("from_step")) for w in writers if w["rows"]]
+    starts = [(writer["attempt"], writer["from_step"]) for writer in writers if writer["rows"]]
     merged: dict[int, Record] = {}
     for writer in writers:
         later = [step for number, step in starts if number > writer["attempt"] and step is not None]

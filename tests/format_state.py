@@ -1,6 +1,6 @@
 """The state of a run, from docs/format.md alone: what its records add up to, by writer and merged.
 
-It stands on ``tests/format_reader.py``, and shares no line with the package either. What it adds
+It stands on ``tests/format_contents.py``, and shares no line with the package either. What it adds
 are the summary with what ``define_metric`` asks for, the counts, and how the run ended.
 """
 
@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests import format_reader
+from tests import format_contents
+from tests.format_contents import add_up
 from tests.format_reader import (
     Record,
     UnreadableError,
-    add_up,
     owners,
     read_manifest,
     read_segments,
@@ -94,7 +94,7 @@ def in_order(records: list[list[Any]], attempt: int) -> Iterator[Row | list[Any]
 
 def merged_state(states: list[tuple[int, Record]]) -> Record:
     """Return the states of all writers as one (Attempts, State)."""
-    total = new_state() | format_reader.merged_state([state for _, state in states])
+    total = new_state() | format_contents.merged_state([state for _, state in states])
     for _, state in states:
         if state["resumed"]:
             total["summary"] = {}

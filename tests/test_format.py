@@ -28,8 +28,9 @@ from hypothesis import strategies as st
 import wandbkeras
 from tests import strategies
 from tests.disks import InterruptedDisk
+from tests.format_contents import LINE
 from tests.format_damage import Run, parse_segment, read_run
-from tests.format_reader import LINE, MAGIC, UnreadableError, parse_document
+from tests.format_reader import MAGIC, UnreadableError, parse_document
 from tests.strategies import canonical
 from wandbkeras.data_types import Mask
 from wandbkeras.errors import NewerFormatError
@@ -63,14 +64,22 @@ VALUES: list[dict[str, Any]] = [
 
 def test_the_readers_of_the_document_know_nothing_else() -> None:
     """The reader imports nothing of ours, and those beside it only it and each other."""
-    for name, ours in (("reader", set()), ("state", {"reader"}), ("damage", {"reader", "state"})):
+    readers: dict[str, set[str]] = {
+        "reader": set(),
+        "contents": {"reader"},
+        "state": {"reader", "contents"},
+        "damage": {"reader", "contents", "state"},
+    }
+    for name, ours in readers.items():
         tree = ast.parse((Path(__file__).parent / f"format_{name}.py").read_text())
         nodes = [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
         modules = {n.module or "" for n in nodes if isinstance(n, ast.ImportFrom)}
         modules |= {alias.name for n in nodes if isinstance(n, ast.Import) for alias in n.names}
         assert not any(module.startswith("wandbkeras") for module in modules)
-        beside = {module for module in modules if module.startswith("tests")}
-        assert beside - {"tests"} == {f"tests.format_{other}" for other in ours}
+        of_tests = [n for n in nodes if isinstance(n, ast.ImportFrom) and n.module == "tests"]
+        modules |= {f"tests.{alias.name}" for n in of_tests for alias in n.names}
+        beside = {module for module in modules if module.startswith("tests.")}
+        assert beside == {f"tests.format_{other}" for other in ours}
 
 
 def independent(root: Path) -> Run:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import Disk
 from tests.disks import FullDisk
-from tests.format_reader import LINE, read_run
+from tests.format_contents import LINE, read_run
 from wandbkeras.errors import DamagedError
 from wandbkeras.store import document
 from wandbkeras.store.console import ConsoleFiles, Line, read_console
