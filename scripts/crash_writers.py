@@ -74,7 +74,7 @@ def begin(store: Path, tally: Tally, say: Say, segment_bytes: int | None = None)
     else:
         run = open_run(settings(store), segment_bytes=segment_bytes)
         run.config.update(CONFIG)
-    tally.say(begun=1)
+    tally.say(begun=1, finished=0)  # what an earlier writer of the run had finished goes on
     say(BEGUN)
     return run
 
