@@ -19,6 +19,23 @@ class NVMLError(Exception):
     """What NVML raises where it has no answer."""
 
 
+def _errors(
+    *, corrected: int, uncorrected: int, corrected_before: int, uncorrected_before: int
+) -> dict[tuple[str, ...], int]:
+    """Return what NVML counts since the driver began, and in a GPU's whole life."""
+    counts = {
+        ("CORRECTED", "VOLATILE"): corrected,
+        ("UNCORRECTED", "VOLATILE"): uncorrected,
+        ("CORRECTED", "AGGREGATE"): corrected + corrected_before,
+        ("UNCORRECTED", "AGGREGATE"): uncorrected + uncorrected_before,
+    }
+    where = "NVML_MEMORY_LOCATION_DEVICE_MEMORY"
+    return {
+        (f"NVML_MEMORY_ERROR_TYPE_{kind}", f"NVML_{since}_ECC", where): count
+        for (kind, since), count in counts.items()
+    }
+
+
 # Of two devices, the second of which has neither a fan nor error counters nor a process. What is
 # asked with further arguments is told apart by those.
 _ANSWERS: dict[str, Any] = {
@@ -33,15 +50,7 @@ _ANSWERS: dict[str, Any] = {
     "nvmlDeviceGetEnforcedPowerLimit": 700_000,
     "nvmlDeviceGetFanSpeed": [30, NVMLError()],
     "nvmlDeviceGetMemoryErrorCounter": [
-        {
-            (f"NVML_MEMORY_ERROR_TYPE_{kind}", since, "NVML_MEMORY_LOCATION_DEVICE_MEMORY"): count
-            for kind, since, count in (
-                ("CORRECTED", "NVML_VOLATILE_ECC", 2),
-                ("UNCORRECTED", "NVML_VOLATILE_ECC", 1),
-                ("CORRECTED", "NVML_AGGREGATE_ECC", 20),
-                ("UNCORRECTED", "NVML_AGGREGATE_ECC", 10),
-            )
-        },
+        _errors(corrected=2, uncorrected=1, corrected_before=18, uncorrected_before=9),
         NVMLError(),
     ],
     "nvmlDeviceGetComputeRunningProcesses": [[SimpleNamespace(pid=7)], []],
@@ -66,15 +75,9 @@ _V100: dict[str, Any] = {
     "nvmlDeviceGetPowerUsage": 25_130,
     "nvmlDeviceGetEnforcedPowerLimit": 250_000,
     "nvmlDeviceGetFanSpeed": NVMLError(),
-    "nvmlDeviceGetMemoryErrorCounter": {
-        (f"NVML_MEMORY_ERROR_TYPE_{kind}", since, "NVML_MEMORY_LOCATION_DEVICE_MEMORY"): count
-        for kind, since, count in (
-            ("CORRECTED", "NVML_VOLATILE_ECC", 0),
-            ("UNCORRECTED", "NVML_VOLATILE_ECC", 0),
-            ("CORRECTED", "NVML_AGGREGATE_ECC", 3),
-            ("UNCORRECTED", "NVML_AGGREGATE_ECC", 0),
-        )
-    },
+    "nvmlDeviceGetMemoryErrorCounter": _errors(
+        corrected=0, uncorrected=0, corrected_before=3, uncorrected_before=0
+    ),
     "nvmlDeviceGetComputeRunningProcesses": [[]],
     "nvmlDeviceGetClockInfo": {
         ("NVML_CLOCK_GRAPHICS",): 135,

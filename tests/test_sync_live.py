@@ -6,10 +6,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from tests.server.process import LoopbackServer
-from tests.syncing import connect, held, sync_one
+from tests.syncing import held, sync_one
 from wandbkeras.store.live import LiveState, read_live, write_live
 from wandbkeras.sync.live import LOCKS, WHO, Uploader
 from wandbkeras.sync.lock import Locks
@@ -22,14 +20,8 @@ def upload(path: Path, tell: Callable[[LiveState], None] = lambda state: None) -
     return Uploader(path, gone, lambda state, is_news: tell(state), interval_s=0.01).run()
 
 
-def test_there_is_one_uploader_of_a_run(
-    finished: Path,
-    wandb_server: LoopbackServer,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_there_is_one_uploader_of_a_run(finished: Path, server: LoopbackServer) -> None:
     """The next one says who the first one is, and works when that has ended."""
-    connect(wandb_server, tmp_path / "home", monkeypatch)
     first, directory = Locks(WHO), finished / "sync" / LOCKS
     first.acquire(directory)
     said: list[str] = []
@@ -43,23 +35,17 @@ def test_there_is_one_uploader_of_a_run(
     assert len(said) == 1
     assert "the live uploader of this run, process" in said[0]
     assert (state.phase, state.arrived, state.rows, state.error) == ("ended", True, 1, None)
-    assert held(wandb_server, "k3j9x2ab").state == "finished"
+    assert held(server, "k3j9x2ab").state == "finished"
     assert list(directory.iterdir()) == []
 
 
-def test_a_server_that_refuses_is_no_reason_to_wait(
-    finished: Path,
-    wandb_server: LoopbackServer,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_server_that_refuses_is_no_reason_to_wait(finished: Path, server: LoopbackServer) -> None:
     """As a wrong key is none: what is left is told, and a sync brings it."""
-    connect(wandb_server, tmp_path / "home", monkeypatch)
-    wandb_server.add_fault("status", operation="UpsertBucket", status=403)
+    server.add_fault("status", operation="UpsertBucket", status=403)
     state = upload(finished)
     assert (state.phase, state.arrived, state.pending) == ("ended", False, 1)
     assert "the run was refused" in (state.error or "")
-    wandb_server.clear_faults()
+    server.clear_faults()
     assert sync_one(finished).rows_sent == 1
 
 

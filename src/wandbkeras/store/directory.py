@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from wandbkeras.errors import DamagedError, NotFoundError
+from wandbkeras.store.layout import is_named_for
 from wandbkeras.store.reader import StoredRun
 from wandbkeras.store.source import is_run
 
@@ -36,7 +37,7 @@ class Store:
         Directories that can't be read are passed over, unless they have the run's name.
         """
         paths = self.paths()
-        named = [path for path in paths if path.name.endswith(f"-{run_id}")]
+        named = [path for path in paths if is_named_for(path.name, run_id)]
         for path in (*named, *(path for path in paths if path not in named)):
             try:
                 run = StoredRun(path)

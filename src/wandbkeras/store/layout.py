@@ -71,6 +71,11 @@ def run_directory_name(run_id: str, created: float) -> str:
     return f"run-{moment:%Y%m%d_%H%M%S}-{run_id}"
 
 
+def is_named_for(directory_name: str, run_id: str) -> bool:
+    """Whether a directory has the name that a run of this id is given, at whatever time."""
+    return directory_name.endswith(f"-{run_id}")
+
+
 @dataclass(frozen=True)
 class Layout:
     """The paths of one run directory."""

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from wandbkeras.errors import WandbkerasError
+from wandbkeras.store.layout import is_named_for
 from wandbkeras.store.schema import read_info
 
 
@@ -16,7 +17,7 @@ def may_hold_run(store: Path, run_id: str) -> bool:
     """Return False only where :meth:`wandbkeras.Store.run` finds no run of this id."""
     with os.scandir(store) as entries:
         names = [entry.name for entry in entries if entry.is_dir()]
-    if any(name.endswith(f"-{run_id}") for name in names):
+    if any(is_named_for(name, run_id) for name in names):
         return True
     return any(_may_be(store / name, run_id) for name in names)
 
