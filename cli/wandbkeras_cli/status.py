@@ -11,6 +11,7 @@ import click
 from wandbkeras.errors import SyncError, WandbkerasError, gravest
 from wandbkeras.store.live import LiveState
 from wandbkeras.store.reader import StoredRun
+from wandbkeras.store.wording import counted
 from wandbkeras.sync.status import Pending, Place, Status, run_status
 from wandbkeras_cli.output import (
     failure,
@@ -170,6 +171,6 @@ def _cells(run: dict[str, Any], place: dict[str, Any] | None) -> tuple[str, str,
 
 
 def _pending_text(pending: Pending) -> str:
-    counts = [(pending.rows, "rows"), (pending.artifacts, "artifacts"), (pending.files, "files")]
-    texts = [f"{count} {what}" for count, what in counts if count]
+    counts = [(pending.rows, "row"), (pending.artifacts, "artifact"), (pending.files, "file")]
+    texts = [counted(number, noun) for number, noun in counts if number]
     return ", ".join([*texts, human_size(pending.bytes)]) if texts else "-"
